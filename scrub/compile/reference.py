@@ -1,0 +1,94 @@
+"""The reference evaluator: small, and obviously right. Walks, memoises by node, frees a tensor after its last use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from scrub.graph import (
+    DiscreteVar,
+    Expr,
+    RandomVariableError,
+    ShapeError,
+    Symbol,
+    UnboundSymbolError,
+    postorder,
+    provide,
+)
+from scrub.graph.expr import RANDOM
+from scrub.rewrite import get_paths, substitute_all_modules
+
+
+@provide
+def evaluate(expr: Expr) -> torch.Tensor:
+    """The value of an expression without free symbols and random variables.
+
+    Raises:
+        UnboundSymbolError, RandomVariableError: with a path to what is in the way, and what to do about it.
+
+    >>> from scrub.graph import Scalar
+    >>> evaluate(Scalar(2.0).scale(3.0))
+    tensor(6., dtype=torch.float64)
+    """
+    return evaluate_many([expr])[0]
+
+
+def evaluate_many(
+    exprs: Sequence[Expr], bindings: Mapping[Symbol, torch.Tensor] | None = None
+) -> list[torch.Tensor]:
+    """The values of several expressions; each distinct subexpression is computed once.
+
+    Args:
+        exprs: what to evaluate.
+        bindings: values of free symbols, of exactly their shapes.
+    """
+    given = dict(bindings or {})
+    for symbol, value in given.items():
+        if tuple(value.shape) != symbol.shape:
+            raise ShapeError(
+                f"evaluate: symbol {symbol.name!r} has shape {symbol.shape}, the value {tuple(value.shape)}",
+                nodes=[symbol],
+                expected=symbol.shape,
+                found=tuple(value.shape),
+            )
+    for expr in exprs:
+        _check_computable(expr, given)
+    return _run([substitute_all_modules(expr) for expr in exprs], given)
+
+
+def _run(exprs: Sequence[Expr], given: Mapping[Symbol, torch.Tensor]) -> list[torch.Tensor]:
+    order = list(postorder(exprs))
+    uses = Counter(child for node in order for child in node.children)
+    uses.update(exprs)
+    values: dict[Expr, torch.Tensor] = {}
+    for node in order:
+        if isinstance(node, Symbol):
+            values[node] = given[node]
+            continue
+        values[node] = node.compute(*(values[child] for child in node.children))
+        for child in node.children:
+            uses[child] -= 1
+            if not uses[child]:
+                del values[child]
+    return [values[expr] for expr in exprs]
+
+
+def _check_computable(expr: Expr, given: Mapping[Symbol, torch.Tensor]) -> None:
+    unbound = [symbol for symbol in expr.free_symbols if symbol not in given]
+    if unbound:
+        raise UnboundSymbolError(
+            f"cannot evaluate {expr!r}: {len(unbound)} unbound symbols, the first is {unbound[0].name!r}",
+            nodes=unbound[:10],
+            found=unbound,
+            hint="bind them with rc.module_new_bind(expr, (name, value), ...)",
+        )
+    if expr.flags & RANDOM:
+        variable, path = next(iter(get_paths(expr, DiscreteVar).items()))
+        raise RandomVariableError(
+            f"cannot evaluate {expr!r}: it depends on random variable {variable!r}",
+            nodes=[variable, *path[:-1][-4:]],
+            found=variable,
+            hint="draw it with rc.Sampler(spec).sample(expr), or take its expectation with rc.estimate(expr, ...)",
+        )

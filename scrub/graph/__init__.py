@@ -1,0 +1,46 @@
+"""What expressions are: nodes, shapes, identity, text form, files."""
+
+from scrub.graph.add import Add
+from scrub.graph.array import Array
+from scrub.graph.batching import common_batch, rebuild_batched
+from scrub.graph.concat import Concat
+from scrub.graph.cumulant import Cumulant
+from scrub.graph.discrete_var import DiscreteVar, uniform
+from scrub.graph.einsum import Einsum
+from scrub.graph.errors import (
+    BatchError,
+    CheckpointError,
+    ConstructionError,
+    DeviceError,
+    DtypeError,
+    EstimateError,
+    FileError,
+    FrozenError,
+    HeadSplitError,
+    MatchError,
+    ModuleBindingError,
+    RandomVariableError,
+    SampleSpecError,
+    ScrubError,
+    ShapeError,
+    UnboundSymbolError,
+    UndefinedRatioError,
+)
+from scrub.graph.expr import AxisUse, Expr, Shape
+from scrub.graph.files import load, load_many, save
+from scrub.graph.fluent import provide
+from scrub.graph.frozen_tensor import FrozenTensor, tensor_digest
+from scrub.graph.functions import FUNCTIONS, Function, FunctionShape, function
+from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, softmax
+from scrub.graph.index import I, Index, S
+from scrub.graph.module import Module, ModuleArgSpec, ModuleSpec
+from scrub.graph.rearrange import Rearrange
+from scrub.graph.registry import NODES, node
+from scrub.graph.scalar import Scalar
+from scrub.graph.sugar import cast, cast_to
+from scrub.graph.symbol import Symbol
+from scrub.graph.tag import Tag
+from scrub.graph.text import display_name, to_text, tree_lines
+from scrub.graph.walk import postorder, rebuild
+
+__all__ = [name for name in dir() if not name.startswith("_")]

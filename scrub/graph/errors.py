@@ -1,0 +1,110 @@
+"""Every error a user can cause. Each names the node, what was expected, what was found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class ScrubError(Exception):
+    """Base of all errors raised on purpose.
+
+    The facts are attributes, so that programs need not parse the message:
+
+    Attributes:
+        problem: the first line of the message.
+        nodes: the expressions involved, each shown as `'name' [shape] Type` on a line of its own.
+        axis, expected, found: what did not fit, where the error is about such a thing.
+        hint: what to do, on the last line.
+
+    >>> import scrub as rc
+    >>> try:
+    ...     rc.Einsum((rc.Scalar(1.0, (2,)), (0,)), (rc.Scalar(1.0, (3,)), (0,)), out_axes=())
+    ... except rc.ScrubError as error:
+    ...     error.expected, error.found
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        nodes: Iterable[object] = (),
+        axis: object = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.nodes = tuple(nodes)
+        self.axis = axis
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+        lines = [problem, *(f"    {node!r}" for node in dict.fromkeys(self.nodes))]
+        if hint:
+            lines.append(f"hint: {hint}")
+        super().__init__("\n".join(lines))
+
+
+class ShapeError(ScrubError):
+    """Sizes or ranks that do not fit together."""
+
+
+class DtypeError(ScrubError):
+    """Element types that a node does not accept or will not mix."""
+
+
+class DeviceError(ScrubError):
+    """Tensors of one expression that lie on different devices."""
+
+
+class ConstructionError(ScrubError):
+    """Arguments from which no node can be built (a malformed spec, a wrong kind of argument)."""
+
+
+class BatchError(ScrubError):
+    """Batch axes that a node cannot take, or that disagree between children."""
+
+
+class UnboundSymbolError(ScrubError):
+    """A value was asked for, but the expression still has symbols nobody bound."""
+
+
+class RandomVariableError(ScrubError):
+    """A value was asked for, but the expression still has random variables nobody sampled."""
+
+
+class ModuleBindingError(ScrubError):
+    """Arguments of a module call that do not match its parameters, or that would be captured."""
+
+
+class MatchError(ScrubError):
+    """A matcher found nothing, or several nodes where one was asked for."""
+
+
+class SampleSpecError(ScrubError):
+    """A sample spec that does not cover, or cannot draw, the variables of an expression."""
+
+
+class EstimateError(ScrubError):
+    """An estimate that the given draws cannot give."""
+
+
+class UndefinedRatioError(ScrubError):
+    """A ratio whose denominator is within its own error of zero."""
+
+
+class HeadSplitError(ScrubError):
+    """Head groups that do not partition the heads, or heads and layers that do not exist."""
+
+
+class CheckpointError(ScrubError):
+    """Weights or a config from which no model can be lowered."""
+
+
+class FileError(ScrubError):
+    """A file that is not, or no longer, what was saved."""
+
+
+class FrozenError(ScrubError, AttributeError):
+    """An attempt to change an expression in place."""

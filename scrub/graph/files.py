@@ -1,0 +1,176 @@
+"""Expressions in files: one `.safetensors` file, tensors by digest, the nodes as JSON in the header's metadata.
+
+Loading builds registered nodes and functions from their parameters; it never executes anything from the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from scrub.graph.errors import FileError, ScrubError
+from scrub.graph.expr import Expr
+from scrub.graph.frozen_tensor import FrozenTensor, tensor_digest
+from scrub.graph.functions import FUNCTIONS, Function
+from scrub.graph.functions.base import function_name
+from scrub.graph.module import ModuleArgSpec
+from scrub.graph.registry import NODES
+from scrub.graph.symbol import Symbol
+from scrub.graph.walk import postorder
+
+_KEY = "scrub"
+_VERSION = 1
+
+
+def save(exprs: Expr | Mapping[str, Expr], path: str | Path) -> None:
+    """Write one expression, or several under names, to a `.safetensors` file.
+
+    >>> import tempfile
+    >>> from scrub.graph import Array
+    >>> x = Array(torch.ones(2), "x")
+    >>> file = Path(tempfile.mkdtemp()) / "x.safetensors"
+    >>> save(x, file)
+    >>> load(file) is x
+    True
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(_encode({"": exprs} if isinstance(exprs, Expr) else dict(exprs)))
+    temporary.replace(path)  # a reader never sees half a file, and an old one survives a failed write
+
+
+def load(path: str | Path) -> Expr:
+    """The expression that `save` wrote.
+
+    Raises:
+        FileError: the file is truncated, altered, holds several expressions, or was not written by `save`.
+    """
+    exprs = load_many(path)
+    if set(exprs) != {""}:
+        raise FileError(f"{path} holds {len(exprs)} named expressions", found=list(exprs), hint="use load_many")
+    return exprs[""]
+
+
+def load_many(path: str | Path) -> dict[str, Expr]:
+    """The named expressions that `save` wrote."""
+    return _decode(Path(path).read_bytes(), str(path))
+
+
+def to_bytes(expr: Expr) -> bytes:
+    """What `save` would write; pickling uses this, so that depth does not matter."""
+    return _encode({"": expr})
+
+
+def from_bytes(data: bytes) -> Expr:
+    """Inverse of `to_bytes`."""
+    return _decode(data, "data")[""]
+
+
+def _encode(exprs: Mapping[str, Expr]) -> bytes:
+    tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[Expr, int] = {}
+    rows: list[Any] = []
+    for node in postorder(exprs.values()):
+        numbers[node] = len(rows)
+        children = [numbers[child] for child in node.children]
+        rows.append([type(node).__name__, node.name, _pack(node.params, tensors), children])
+    roots = {name: [numbers[expr], expr.digest] for name, expr in exprs.items()}
+    header = {"version": _VERSION, "nodes": rows, "roots": roots}
+    return save_tensors(tensors, metadata={_KEY: json.dumps(header)})
+
+
+def _decode(data: bytes, source: str) -> dict[str, Expr]:
+    header = _read_header(data, source)
+    try:
+        tensors = load_tensors(data)
+    except SafetensorError as error:
+        raise FileError(f"{source} is truncated or damaged: {error}", hint="save the expression again") from error
+    frozen: dict[str, FrozenTensor] = {}
+    for digest, tensor in tensors.items():
+        if tensor_digest(tensor) != digest:
+            raise FileError(
+                f"{source}: a tensor was altered", expected=digest, found=tensor_digest(tensor), hint="save it again"
+            )
+        frozen[digest] = FrozenTensor(tensor, digest=digest)
+    nodes: list[Expr] = []
+    try:
+        for kind, name, params, children in header["nodes"]:
+            if kind not in NODES:
+                raise FileError(f"{source}: unknown node type {kind!r}", expected=sorted(NODES), found=kind)
+            nodes.append(NODES[kind].make(tuple(nodes[i] for i in children), _unpack(params, frozen), name))
+        roots = {name: nodes[i] for name, (i, _) in header["roots"].items()}
+    except FileError:
+        raise
+    except (ScrubError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise FileError(f"{source}: the expression in it is malformed: {error}") from error
+    for name, (_, digest) in header["roots"].items():
+        if roots[name].digest != digest:
+            raise FileError(f"{source}: expression {name!r} was altered", expected=digest, found=roots[name].digest)
+    return roots
+
+
+def _read_header(data: bytes, source: str) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    try:
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"][_KEY]
+        header = json.loads(metadata)
+        version = header["version"]
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{source} holds no expression: it is truncated, or was not written by scrub", hint="rc.save writes one"
+        ) from error
+    if version != _VERSION:
+        raise FileError(f"{source} has format version {version}", expected=_VERSION, found=version)
+    return header
+
+
+def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """A parameter as JSON; everything that JSON does not have is an object with one key."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return {"float": value.hex()}  # exact, with infinities, nan and the sign of zero
+        case tuple():
+            return [_pack(item, tensors) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        case FrozenTensor():
+            tensors[value.digest] = value.value.cpu().contiguous()
+            return {"tensor": value.digest}
+        case ModuleArgSpec():
+            symbol = value.symbol
+            return {"arg": [list(symbol.shape), symbol.uuid, symbol.name, value.batchable, value.expandable]}
+        case Function():
+            fields = [_pack(getattr(value, field.name), tensors) for field in dataclasses.fields(value)]
+            return {"function": [function_name(type(value)), fields]}
+        case _:
+            raise FileError(f"a parameter of type {type(value).__name__} cannot be saved", found=value)
+
+
+def _unpack(value: Any, frozen: Mapping[str, FrozenTensor]) -> Any:
+    match value:
+        case list():
+            return tuple(_unpack(item, frozen) for item in _items(value))
+        case {"float": text}:
+            return float.fromhex(text)
+        case {"tensor": digest}:
+            return frozen[digest]
+        case {"arg": [shape, uuid, name, batchable, expandable]}:
+            return ModuleArgSpec(Symbol(shape, uuid, name), batchable, expandable)
+        case {"function": [name, fields]}:
+            return FUNCTIONS[name](*(_unpack(field, frozen) for field in fields))
+        case dict():
+            raise FileError(f"unknown parameter {value!r}")
+        case _:
+            return value
+
+
+def _items(value: Sequence[Any]) -> Sequence[Any]:
+    return value

@@ -1,0 +1,108 @@
+"""Operations offered as methods of every expression, though they live in packages above this one.
+
+`expr.update(...)` reads better than `update(expr, ...)`, but `scrub.graph` must not import `scrub.rewrite`. So the
+methods are declared here with their types, and each package provides the ones it implements when it is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+    from scrub.graph.expr import Expr
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {}
+
+
+def provide(operation: F) -> F:
+    """Make a function `f(expr, ...)` available as the method of the same name declared in `Fluent`."""
+    if operation.__name__ not in Fluent.__dict__:
+        raise TypeError(f"Fluent declares no method {operation.__name__!r}")
+    _OPERATIONS[operation.__name__] = operation
+    return operation
+
+
+class Fluent:
+    """Mixin of `Expr`. Each method is documented at the function that implements it."""
+
+    __slots__ = ()
+
+    # scrub.graph.sugar
+    def index(self, idx: Sequence[Any], name: str | None = None) -> Expr:
+        """`Index(self, idx)`."""
+        return _OPERATIONS["index"](self, idx, name)
+
+    def add(self, *others: Expr, name: str | None = None) -> Expr:
+        """`Add(self, *others)`."""
+        return _OPERATIONS["add"](self, *others, name=name)
+
+    def sub(self, other: Expr, name: str | None = None) -> Expr:
+        """`self - other`."""
+        return _OPERATIONS["sub"](self, other, name)
+
+    def mul(self, other: Expr, name: str | None = None) -> Expr:
+        """Elementwise product; `other` may be a scalar."""
+        return _OPERATIONS["mul"](self, other, name)
+
+    def scale(self, factor: float, name: str | None = None) -> Expr:
+        """`factor * self`."""
+        return _OPERATIONS["scale"](self, factor, name)
+
+    def sum(self, axis: int | Sequence[int] | None = None, name: str | None = None) -> Expr:
+        """Sum over the given axes, or all."""
+        return _OPERATIONS["sum"](self, axis, name)
+
+    def mean(
+        self, axis: int | Sequence[int] | None = None, name: str | None = None, scalar_name: str | None = None
+    ) -> Expr:
+        """Mean over the given axes, or all; `scalar_name` names the factor 1/n."""
+        return _OPERATIONS["mean"](self, axis, name, scalar_name)
+
+    # scrub.graph.text
+    def print(self, **options: Any) -> None:
+        """Print as an indented tree; see `scrub.graph.text.to_text` for the options."""
+        _OPERATIONS["print"](self, **options)
+
+    # scrub.rewrite
+    def get(self, matcher: Any, *, see_through: bool = False) -> tuple[Expr, ...]:
+        """All nodes that the matcher finds, in order of first visit; see `scrub.rewrite.get`."""
+        return _OPERATIONS["get"](self, matcher, see_through=see_through)
+
+    def get_unique(self, matcher: Any, *, see_through: bool = False) -> Expr:
+        """The only node that the matcher finds; see `scrub.rewrite.get_unique`."""
+        return _OPERATIONS["get_unique"](self, matcher, see_through=see_through)
+
+    def get_paths(self, matcher: Any, *, see_through: bool = False) -> dict[Expr, tuple[Expr, ...]]:
+        """One path to each node that the matcher finds; see `scrub.rewrite.get_paths`."""
+        return _OPERATIONS["get_paths"](self, matcher, see_through=see_through)
+
+    def are_any_found(self, matcher: Any, *, see_through: bool = False) -> bool:
+        """Whether the matcher finds anything; see `scrub.rewrite.are_any_found`."""
+        return _OPERATIONS["are_any_found"](self, matcher, see_through=see_through)
+
+    def update(
+        self,
+        matcher: Any,
+        transform: Callable[[Expr], Expr],
+        *,
+        see_through: bool = False,
+        assert_any_found: bool = True,
+    ) -> Expr:
+        """Transform what the matcher finds; see `scrub.rewrite.update`."""
+        return _OPERATIONS["update"](
+            self, matcher, transform, see_through=see_through, assert_any_found=assert_any_found
+        )
+
+    def substitute(self) -> Expr:
+        """Inline this module; see `scrub.rewrite.substitute`."""
+        return _OPERATIONS["substitute"](self)
+
+    # scrub.compile
+    def evaluate(self) -> torch.Tensor:
+        """The value; see `scrub.compile.evaluate`."""
+        return _OPERATIONS["evaluate"](self)

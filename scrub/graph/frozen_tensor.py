@@ -1,0 +1,75 @@
+"""A tensor as a value: hashed by content once, compared by digest, never changed.
+
+The digest covers dtype, shape and bytes, not the device, so that files and caches name the same content the same way
+everywhere (SPEC 1.2). xxh3 runs at memory speed; 128 bits make an accidental collision negligible.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import torch
+import xxhash
+
+from scrub.graph.errors import FrozenError
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """128-bit hex digest of dtype, shape and bytes; a random one for `meta` tensors, which have no bytes.
+
+    >>> tensor_digest(torch.zeros(2)) == tensor_digest(torch.zeros(2))
+    True
+    >>> tensor_digest(torch.zeros(2)) == tensor_digest(-torch.zeros(2))
+    False
+    """
+    if tensor.is_meta:
+        return uuid.uuid4().hex
+    hasher = xxhash.xxh3_128(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    data = tensor.detach().cpu().contiguous()
+    if data.numel():
+        hasher.update(memoryview(data.reshape(-1).view(torch.uint8).numpy()))
+    return hasher.hexdigest()
+
+
+class FrozenTensor:
+    """A tensor and its digest. Equal when content and device are equal.
+
+    >>> FrozenTensor(torch.arange(3)) == FrozenTensor(torch.arange(3))
+    True
+    """
+
+    __slots__ = ("_value", "_version", "digest")
+
+    def __init__(self, value: torch.Tensor, *, digest: str | None = None) -> None:
+        self._value = value.detach()
+        self._version = _version(self._value)
+        self.digest = tensor_digest(value) if digest is None else digest
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The tensor. It shares storage with the one given, so writing into that one is an error found here."""
+        if _version(self._value) != self._version:
+            raise FrozenError(
+                f"the tensor {self.digest[:8]} was changed in place after an expression was made of it",
+                expected=f"version {self._version}",
+                found=f"version {_version(self._value)}",
+                hint="build the expression from tensor.clone(), or change a clone",
+            )
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, FrozenTensor)
+            and self.digest == other.digest
+            and self._value.device == other._value.device
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"tensor:{self.digest}"
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # inference tensors keep no count of their writes

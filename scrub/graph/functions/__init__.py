@@ -1,0 +1,17 @@
+"""Functions that `GeneralFunction` applies, one family a file. Importing this package registers them."""
+
+from scrub.graph.functions import cast, elementwise, gen_index, power, reduce, softmax
+from scrub.graph.functions.base import FUNCTIONS, Function, FunctionShape, function
+
+__all__ = [
+    "FUNCTIONS",
+    "Function",
+    "FunctionShape",
+    "cast",
+    "elementwise",
+    "function",
+    "gen_index",
+    "power",
+    "reduce",
+    "softmax",
+]

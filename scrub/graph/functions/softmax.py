@@ -1,0 +1,46 @@
+"""Softmax and its logarithm over the last axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from scrub.graph.expr import Shape
+from scrub.graph.functions.base import Function, FunctionShape, function, require_floating
+
+
+@dataclass(frozen=True)
+class _OverLastAxis(Function):
+    def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
+        (shape,) = shapes
+        if not shape:
+            raise ValueError("needs at least one axis")
+        return FunctionShape(shape, 1, (True,), (1,))
+
+    def infer_dtype(self, dtypes: Sequence[torch.dtype | None]) -> torch.dtype | None:
+        return require_floating(self.label, dtypes[0])
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:
+        yield cls(), (torch.linspace(-2, 2, 6).reshape(2, 3),)
+        yield cls(), (torch.zeros(4),)
+
+
+@function
+@dataclass(frozen=True)
+class Softmax(_OverLastAxis):
+    """`exp(x) / sum(exp(x))` over the last axis."""
+
+    def compute(self, *values: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(values[0], dim=-1)
+
+
+@function
+@dataclass(frozen=True)
+class LogSoftmax(_OverLastAxis):
+    """`x - log(sum(exp(x)))` over the last axis."""
+
+    def compute(self, *values: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(values[0], dim=-1)

@@ -1,0 +1,135 @@
+"""Binding values to symbols, and with it the inlining of modules (SPEC 4.3).
+
+A value may have leading axes its symbol has not; the nodes above gain them by the batching rule. A module whose *body*
+would gain axes this way is inlined first, since a body is shared by calls with batch axes of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from scrub.graph import Expr, Module, ModuleBindingError, Symbol, postorder, provide, rebuild, rebuild_batched
+from scrub.graph.rearrange import repeat_axes
+
+
+def bind(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
+    """Replace free symbols by values. Occurrences that a module inside binds itself are not free.
+
+    Raises:
+        ModuleBindingError: a value has a free symbol that a module around an occurrence would capture.
+
+    >>> from scrub.graph import Add, Scalar
+    >>> s = Symbol.new_from_name((2,), "s")
+    >>> bind(Add(s, s), {s: Scalar(1.0, (3, 2))}).shape
+    (3, 2)
+    """
+    reshaping = {symbol for symbol, value in values.items() if value.shape != symbol.shape}
+    if reshaping:
+        expr = _inline_where(expr, lambda module: not reshaping.isdisjoint(_free_in_body(module)))
+    return _replace(expr, values)
+
+
+@provide
+def substitute(module: Expr) -> Expr:
+    """A module inlined: its body with what is bound in place of the symbols, under the module's name.
+
+    A body that is just a symbol gives the argument, with the argument's name.
+
+    >>> from scrub.graph import Add, ModuleSpec, Scalar
+    >>> a = Symbol.new_from_name((), "a")
+    >>> substitute(Module(ModuleSpec(Add(a, a, name="double"), [a]), "call", a=Scalar(3.0)))
+    'call' [] Add
+    """
+    module = module.cast(Module)
+    return _finish(module, bind(module.body, module.bindings))
+
+
+def substitute_all_modules(expr: Expr) -> Expr:
+    """The expression without modules, each inlined from the inside out."""
+    return _inline_where(expr, lambda module: True)
+
+
+def partially_substitute(module: Module, names: Mapping[str, object] | set[str]) -> Module:
+    """The module with only some parameters inlined; the others stay parameters."""
+    chosen = {symbol: arg for symbol, arg in module.bindings.items() if symbol.name in names}
+    kept = {symbol: arg for symbol, arg in module.bindings.items() if symbol not in chosen}
+    return Module.from_bindings(bind(module.body, chosen), kept, module.name)
+
+
+def _inline_where(expr: Expr, condition: Callable[[Module], bool]) -> Expr:
+    """Inline modules, children first. Inside a module that is inlined, every module is: its body may gain axes."""
+    chosen = [node for node in postorder([expr]) if isinstance(node, Module) and condition(node)]
+    if not chosen:
+        return expr
+    inside = {node for node in postorder([m.body for m in chosen]) if isinstance(node, Module)}
+    inlined = inside | set(chosen)
+
+    def transform(node: Expr, children: tuple[Expr, ...]) -> Expr:
+        if node not in inlined:
+            return node.with_children(children)
+        module = node.with_children(children).cast(Module)
+        return _finish(module, _replace(module.body, module.bindings))
+
+    return rebuild([expr], transform)[expr]
+
+
+def _finish(module: Module, result: Expr) -> Expr:
+    """Batch axes that only unused arguments bring, and the name."""
+    is_symbol = isinstance(module.body, Symbol)
+    missing = module.shape[: module.ndim - result.ndim]
+    if missing:
+        result = repeat_axes(result, missing)
+    return result if module.name is None or (is_symbol and not missing) else result.rename(module.name)
+
+
+def _free_in_body(module: Module) -> set[Symbol]:
+    """Symbols that are free in the body and that the module does not bind."""
+    return set(module.body.free_symbols) - set(module.bindings)
+
+
+def _replace(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
+    """`bind` after all inlining. Memoised on (node, the symbols to replace that are free in it)."""
+    results: dict[tuple[Expr, frozenset[Symbol]], Expr] = {}
+    all_symbols = frozenset(values)
+
+    def position(node: Expr, active: frozenset[Symbol]) -> tuple[Expr, frozenset[Symbol]]:
+        return node, active.intersection(node.free_symbols)
+
+    start = position(expr, all_symbols)
+    stack = [start]
+    while stack:
+        at = stack[-1]
+        node, active = at
+        if at in results:
+            stack.pop()
+            continue
+        if not active:
+            results[at] = node
+        elif isinstance(node, Symbol):
+            results[at] = values[node]
+        else:
+            scopes = [active] * len(node.children)
+            if isinstance(node, Module):
+                scopes[0] = active - frozenset(node.bindings)
+                _check_capture(node, scopes[0], values)
+            below = [position(child, scope) for child, scope in zip(node.children, scopes, strict=True)]
+            waiting = [p for p in below if p not in results]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            results[at] = rebuild_batched(node, [results[p] for p in below])
+        stack.pop()
+    return results[start]
+
+
+def _check_capture(module: Module, active: frozenset[Symbol], values: Mapping[Symbol, Expr]) -> None:
+    for symbol in active.intersection(module.body.free_symbols):
+        captured = [s for s in values[symbol].free_symbols if s in module.bindings]
+        if captured:
+            raise ModuleBindingError(
+                f"binding {values[symbol]!r} to {symbol.name!r} would let module {module.name!r} capture its free "
+                f"symbol {captured[0].name!r}",
+                nodes=[values[symbol], module, captured[0]],
+                found=captured[0],
+                hint="bind that symbol first, or substitute the inner module first",
+            )

@@ -1,0 +1,154 @@
+"""`update`: rebuild an expression with what a matcher finds transformed (SPEC 4.4, 5.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scrub.graph import ConstructionError, Expr, Module, Symbol, provide
+from scrub.graph.rules import uuid_from_name
+from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
+from scrub.rewrite.places import Place, Places
+from scrub.rewrite.search import nothing_found
+from scrub.rewrite.states import State
+from scrub.rewrite.substitute import bind, substitute
+
+Position = tuple[Place, State | None]
+
+
+@provide
+def update(
+    expr: Expr,
+    matcher: IterativeMatcherIn,
+    transform: Callable[[Expr], Expr],
+    *,
+    see_through: bool = False,
+    assert_any_found: bool = True,
+) -> Expr:
+    """Transform every place that the matcher finds, on the paths on which it finds it.
+
+    Matching is decided on the original; children are rebuilt first; then `transform` receives the rebuilt node. Its
+    results are not matched again. It runs once per distinct rebuilt node.
+
+    Args:
+        expr: what to rewrite.
+        matcher: an `IterativeMatcher`, or anything a `Matcher` accepts.
+        transform: rebuilt node -> new node.
+        see_through: match as if every module were inlined, and inline exactly those modules whose parameter came to
+            stand for different things at different places.
+        assert_any_found: raise if nothing is found.
+
+    Raises:
+        MatchError: nothing is found; the message shows how far the matcher got and similar names.
+
+    >>> from scrub.graph import Add, Scalar
+    >>> x = Scalar(1.0, name="x")
+    >>> C = Add(Add(x, name="A"), Add(x, name="B"), name="C")
+    >>> update(C, IterativeMatcher("A").chain("x"), lambda n: Scalar(5.0, name="new")).print()
+    'C' [] Add
+      'A' [] Add
+        'new' [] Scalar 5.0
+      'B' [] Add
+        'x' [] Scalar 1.0
+    """
+    work = _Update(Places(see_through=see_through), transform)
+    result = work.run(expr, IterativeMatcher(matcher).state)
+    if assert_any_found and not work.is_anything_found:
+        raise nothing_found(expr, matcher, see_through=see_through)
+    return result
+
+
+class _Update:
+    """One update: results by position, children before parents."""
+
+    def __init__(self, places: Places, transform: Callable[[Expr], Expr]) -> None:
+        self.places = places
+        self.transform = transform
+        self.is_anything_found = False
+        self.results: dict[Position, Expr] = {}
+        self.transformed: dict[Expr, Expr] = {}
+        self.was_found: set[Position] = set()  # bound symbols' arguments, so that none is transformed twice
+        self.variants: dict[Symbol, tuple[Symbol, Expr]] = {}  # stand-in -> the symbol it stands in for, its value
+
+    def run(self, expr: Expr, state: State) -> Expr:
+        start: Position = (self.places.root(expr), state)
+        stack: list[tuple[Position, list[Position] | None, bool]] = [(start, None, False)]
+        while stack:
+            position, below, is_found = stack.pop()
+            if position in self.results:
+                continue
+            place, at = position
+            if at is None:
+                self.results[position] = place.node
+            elif below is None:
+                is_found, stepped = self.places.step(place, at)
+                below = list(stepped)
+                stack.append((position, below, is_found))
+                stack.extend((child, None, False) for child in reversed(below) if child not in self.results)
+            else:
+                self.results[position] = self._finish(position, below, is_found)
+        return self.results[start]
+
+    def _finish(self, position: Position, below: list[Position], is_found: bool) -> Expr:
+        node = position[0].node
+        children = [self.results[child] for child in below]
+        if self.places.see_through and isinstance(node, Symbol) and below:
+            return self._finish_symbol(node, position, below[0], children[0], is_found)
+        if self.places.see_through and isinstance(node, Module):
+            rebuilt = self._finish_module(node, children[0])
+        else:
+            rebuilt = node.with_children(children)
+        if is_found:
+            self.was_found.add(position)
+            return self._apply(rebuilt)
+        return rebuilt
+
+    def _apply(self, rebuilt: Expr) -> Expr:
+        self.is_anything_found = True
+        if rebuilt not in self.transformed:
+            result = self.transform(rebuilt)
+            if not isinstance(result, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConstructionError(
+                    f"update: the transform returned {type(result).__name__}, not an Expr", nodes=[rebuilt]
+                )
+            self.transformed[rebuilt] = result
+        return self.transformed[rebuilt]
+
+    def _finish_symbol(self, symbol: Symbol, position: Position, bound: Position, value: Expr, is_found: bool) -> Expr:
+        """A bound symbol stays itself if what it stands for did not change; else a stand-in that records the change."""
+        if is_found and bound not in self.was_found:
+            value = self._apply(value)
+        if is_found or bound in self.was_found:
+            self.was_found.add(position)
+        if value is bound[0].node:
+            return symbol
+        stand_in = Symbol(symbol.shape, uuid_from_name(f"{symbol.digest} {value.digest}"), symbol.name)
+        self.variants[stand_in] = (symbol, value)
+        return stand_in
+
+    def _finish_module(self, module: Module, body: Expr) -> Expr:
+        """The call again if each parameter stands for one thing; else inlined, each place with its own."""
+        values: dict[Symbol, list[tuple[Symbol, Expr]]] = {symbol: [] for symbol in module.bindings}
+        for free in body.free_symbols:
+            symbol, value = self.variants.get(free, (free, module.bindings.get(free)))
+            if symbol in values and value is not None:
+                values[symbol].append((free, value))
+        if any(len(found) > 1 for found in values.values()):
+            every = {free: value for found in values.values() for free, value in found}
+            return substitute(Module.from_bindings(body, every | self._unused(module, values), module.name))
+        back = {free: symbol for symbol, found in values.items() for free, _ in found if free is not symbol}
+        bindings = {symbol: found[0][1] for symbol, found in values.items() if found}
+        unused = self._unused(module, values)
+        in_order = {s: (bindings | unused)[s] for s in module.bindings if s in bindings or s in unused}
+        if body is module.body and list(in_order.values()) == list(module.args):
+            return module
+        specs = {spec.symbol: spec for spec in module.params}
+        renamed = bind(body, back) if back else body
+        return Module.make((renamed, *in_order.values()), tuple(specs[s] for s in in_order), module.name)
+
+    def _unused(self, module: Module, values: dict[Symbol, list[tuple[Symbol, Expr]]]) -> dict[Symbol, Expr]:
+        """Arguments that the body no longer uses, or never did, but whose batch axes shape the result."""
+        return {
+            symbol: module.bindings[symbol]
+            for symbol, found in values.items()
+            if not found and (module.bindings[symbol].ndim > symbol.ndim or symbol not in module.body.free_symbols)
+        }
