@@ -1,0 +1,60 @@
+"""Expressions prepared for batches of draws: variables become gathers from their tables at rows bound per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from scrub.compile import evaluate_many
+from scrub.graph import DiscreteVar, Expr, GeneralFunction, SampleSpecError, Symbol
+from scrub.graph.rules import uuid_from_name
+from scrub.rewrite import Expander, substitute_all_modules
+from scrub.sampling.specs import SampleSpec, variables_of
+
+
+class BatchProgram:
+    """Evaluates random expressions on consecutive portions of a spec's draws.
+
+    Args:
+        exprs: without cumulants and free symbols.
+        spec: how to draw.
+    """
+
+    def __init__(self, exprs: Sequence[Expr], spec: SampleSpec) -> None:
+        # Modules go first: inlined, a body's own batch axes (heads, say) and the draws' cannot be confused.
+        self.exprs = [substitute_all_modules(expr) for expr in exprs]
+        self.spec = spec
+        self.groups = list(dict.fromkeys(v.probs_and_group for v in variables_of(self.exprs)))
+        for expr in self.exprs:
+            if not expr.can_be_sampled:
+                raise SampleSpecError(f"{expr!r} holds random variables that cannot be drawn", nodes=[expr])
+        self._batched: dict[int, tuple[list[Expr], dict[Expr, Symbol]]] = {}
+
+    def run(self, start: int, stop: int) -> list[torch.Tensor]:
+        """Values on draws start to stop, each [stop - start, *shape]."""
+        size = stop - start
+        if size not in self._batched:
+            self._batched = {size: self._prepare(size)}  # at most the last, smaller batch makes a second one
+        exprs, rows = self._batched[size]
+        device = next((expr.device for expr in exprs if expr.device is not None), None)
+        drawn = {symbol: self.spec.rows(group, start, stop).to(device or "cpu") for group, symbol in rows.items()}
+        values = evaluate_many(exprs, drawn)
+        return [
+            value if value.ndim > expr.ndim else value.expand(size, *value.shape)  # it holds no variable
+            for value, expr in zip(values, self.exprs, strict=True)
+        ]
+
+    def _prepare(self, size: int) -> tuple[list[Expr], dict[Expr, Symbol]]:
+        rows = {
+            group: Symbol((size,), uuid_from_name(f"rows {size} {group.digest}"), f"rows{i}")
+            for i, group in enumerate(self.groups)
+        }
+
+        def draw(node: Expr) -> Expr:
+            variable = node.cast(DiscreteVar)
+            index = rows[variable.probs_and_group]
+            return GeneralFunction.gen_index(variable.values, index, index_dim=0, name=variable.name)
+
+        return [Expander((DiscreteVar, draw)).run(expr) for expr in self.exprs], rows
+
