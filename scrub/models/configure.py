@@ -1,0 +1,154 @@
+"""`configure_transformer`: rewrites a lowered model into the shape in which hypotheses are written (SPEC 8.2).
+
+Each step is an equality rewrite of its own; this composes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Literal
+
+import torch
+
+from scrub.compile import evaluate_many
+from scrub.graph import Add, CheckpointError, Expr, HeadSplitError, Module, ScrubError
+from scrub.models.heads import HeadGroup, split_heads
+from scrub.rewrite import IterativeMatcher, Regex, partially_substitute, substitute
+
+SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
+_WEIGHTS_OF_THE_WHOLE = "t.w."
+
+
+class To(IntEnum):
+    """How far down weights are pushed: into which modules they are bound.
+
+    BLOCK leaves blocks as modules. ATTN_MLP and ATTN_MLP_NORM dissolve the blocks; the two are the same here, since
+    the norm is a module beside attention and not inside it. ATTN_HEAD_MLP_NORM dissolves attention into its heads too.
+    """
+
+    BLOCK = 0
+    ATTN_MLP = 1
+    ATTN_MLP_NORM = 2
+    ATTN_HEAD_MLP_NORM = 3
+
+
+def configure_transformer(
+    expr: Expr,
+    *,
+    to: To = To.ATTN_HEAD_MLP_NORM,
+    split_by_head_config: SplitConfig | None = None,
+    use_pull_up_head_split: bool = False,
+    use_flatten_res: bool = False,
+    check_valid: bool = False,
+) -> Expr:
+    """Push weights down, dissolve blocks, split layers into heads, flatten the residual stream.
+
+    Names that result: `b{l}` the residual stream after a block, `a{l}` attention, `a{l}.norm` its norm,
+    `a{l}.{group}` a group of heads, `a{l}.h{i}` a head where every one is split.
+
+    Args:
+        expr: the lowered model, `t.bind_w`.
+        to: how far weights are pushed down.
+        split_by_head_config: None for no split; "full" for every head of every layer; a set of layers; or
+            {layer: [(heads, name), ...]} with groups that partition the heads. An int drops the head axis, a slice or
+            list keeps it and sums.
+        use_pull_up_head_split: give each group its own inputs, by dissolving the attention modules that are split.
+        use_flatten_res: make the input of every norm one sum of all that was written to the residual stream.
+        check_valid: evaluate before and after on random inputs and raise on a difference.
+
+    Raises:
+        HeadSplitError: a layer or head does not exist, or the groups do not partition the heads.
+    """
+    module = expr.cast(Module)
+    n_layers = len(module.get(Regex(r"^b\d+$")))
+    if not n_layers:
+        raise CheckpointError("this is no lowered transformer: it has no blocks b0, b1, ...", nodes=[expr])
+    groups = _resolve_split(split_by_head_config, module, n_layers)
+    inner = {s.name or "" for s in module.bindings if not (s.name or "").startswith(_WEIGHTS_OF_THE_WHOLE)}
+    result: Expr = partially_substitute(module, inner)
+    needs_blocks_dissolved = to > To.BLOCK or groups or use_flatten_res
+    for layer in range(n_layers):
+        if needs_blocks_dissolved:
+            result = result.update(f"b{layer}", lambda block, layer=layer: _dissolve_block(block, layer))
+        if layer in groups:
+            chosen = groups[layer]
+            result = result.update(f"a{layer}", lambda a, chosen=chosen: _split_attention(a, chosen))
+        if to == To.ATTN_HEAD_MLP_NORM or (use_pull_up_head_split and layer in groups):
+            result = result.update(f"a{layer}", substitute)
+    if use_flatten_res:
+        result = result.update(Regex(r"^(a\d+|final)\.norm$"), _flatten_input)
+    if check_valid:
+        check_equal(expr, result)
+    return result
+
+
+def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 1e-5) -> None:
+    """Evaluate two expressions on the same random values of their free symbols, and raise if they differ.
+
+    Raises:
+        ScrubError: by more than `tolerance` x the largest value.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    symbols = dict.fromkeys((*before.free_symbols, *after.free_symbols))
+    dtype, device = before.dtype or torch.float64, before.device or "cpu"
+    values = {s: torch.randn(s.shape, generator=generator).to(device, dtype) for s in symbols}
+    first, second = evaluate_many([before, after], values)
+    error = float((first - second).abs().max())
+    if not error <= tolerance * max(1.0, float(first.abs().max())):
+        raise ScrubError(
+            f"the rewrite changed the value by {error:.3g}", nodes=[before, after], expected=tolerance, found=error
+        )
+
+
+def _resolve_split(config: SplitConfig | None, module: Module, n_layers: int) -> dict[int, Sequence[HeadGroup]]:
+    if config is None:
+        return {}
+    if not isinstance(config, Mapping):
+        n_heads = module.get_unique(IterativeMatcher("b0").chain("a.head.on_inp")).shape[0]
+        layers = range(n_layers) if config == "full" else config
+        every: list[HeadGroup] = [(head, f"h{head}") for head in range(n_heads)]
+        config = {int(layer): every for layer in layers}
+    unknown = [layer for layer in config if not 0 <= layer < n_layers]
+    if unknown:
+        raise HeadSplitError(
+            f"layer {unknown[0]} does not exist, the model has {n_layers}",
+            expected=f"0 to {n_layers - 1}",
+            found=unknown[0],
+        )
+    return dict(config)
+
+
+def _dissolve_block(block: Expr, layer: int) -> Expr:
+    """The block inlined, with its layer in the names of its parts. What is bound to it keeps its own names."""
+    module = block.cast(Module)
+    body = module.body.update({"a", "a.norm"}, lambda n: n.rename((n.name or "").replace("a", f"a{layer}", 1)))
+    return substitute(module.with_children((body, *module.args)))
+
+
+def _split_attention(attention: Expr, groups: Sequence[HeadGroup]) -> Expr:
+    module = attention.cast(Module)
+    return module.with_children((split_heads(module.body, groups, layer=module.name or "a"), *module.args))
+
+
+def _flatten_input(norm: Expr) -> Expr:
+    module = norm.cast(Module)
+    bindings = module.bindings
+    args = [
+        Add(*_terms(arg), name=f"{module.name}.resid") if symbol.name == "ln.input" else arg
+        for symbol, arg in bindings.items()
+    ]
+    return module.with_children((module.body, *args))
+
+
+def _terms(expr: Expr) -> list[Expr]:
+    """What a nested sum adds up, left to right."""
+    terms: list[Expr] = []
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Add) and all(child.shape == node.shape for child in node.children):
+            stack.extend(reversed(node.children))
+        else:
+            terms.append(node)
+    return terms

@@ -1,0 +1,151 @@
+"""Splitting attention: a layer's heads into named groups, and a head's attention by key position.
+
+Both are equality rewrites: they change where a hypothesis can take hold, not the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from scrub.graph import Add, Array, Einsum, Expr, HeadSplitError, Index, Module
+from scrub.graph.index import IndexEntry
+from scrub.rewrite import IterativeMatcher, restrict
+
+HeadGroup = tuple[IndexEntry, str]
+"""(heads, name): an int is one head without head axis; a slice or list of heads is summed."""
+
+
+def split_heads(attention: Expr, groups: Sequence[HeadGroup], *, layer: str) -> Add:
+    """The sum over the heads of a layer as a sum of groups, each with a call of its own.
+
+    Args:
+        attention: the sum over the head axis of a batched call of the head module.
+        groups: must partition the heads.
+        layer: name of the layer's attention; a group "prev" becomes `{layer}.prev`.
+
+    Raises:
+        HeadSplitError: a head does not exist, is in two groups or in none, or two groups have the same name.
+    """
+    summed = attention.cast(Einsum)
+    heads = summed.children[0].cast(Module)
+    check_partition(groups, heads.shape[0], layer)
+    return Add(*(_group(heads, entry, f"{layer}.{label}") for entry, label in groups), name=attention.name)
+
+
+def check_partition(groups: Sequence[HeadGroup], n_heads: int, layer: str) -> None:
+    """Raise unless the groups partition the heads and have names of their own."""
+    owner: dict[int, str] = {}
+    for entry, label in groups:
+        for head in _heads_of(entry, n_heads, layer, label):
+            if head in owner:
+                raise HeadSplitError(
+                    f"{layer}: head {head} is in group {owner[head]!r} and in group {label!r}",
+                    expected="each head in one group",
+                    found=head,
+                )
+            owner[head] = label
+    missing = sorted(set(range(n_heads)) - set(owner))
+    if missing:
+        raise HeadSplitError(
+            f"{layer}: heads {missing} are in no group",
+            expected=list(range(n_heads)),
+            found=sorted(owner),
+            hint=f"add a group, for example ({missing}, 'rest')",
+        )
+    labels = [label for _, label in groups]
+    repeated = [label for label in labels if labels.count(label) > 1]
+    if repeated:
+        raise HeadSplitError(f"{layer}: two groups are named {repeated[0]!r}", found=repeated[0])
+
+
+def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
+    """A transform for `update`: splits the weighted sum of values (`a.comb_v`) by which keys a query attends to.
+
+    `comb_v[q] = sum_k probs[q, k] v[k]` becomes one sum per mask, `sum_k mask[q, k] probs[q, k] v[k]`, named
+    `a.comb_v.{label}`. Attention itself is untouched: probabilities are not renormalised.
+
+    Args:
+        masks: label -> [query, key], which must sum to 1 everywhere.
+
+    >>> previous = torch.eye(4).roll(-1, dims=1).tril()
+    >>> split = split_keys({"prev_pos": previous, "other_pos": 1 - previous})
+    """
+    total = torch.stack(list(masks.values())).to(torch.float64).sum(0)
+    if not bool((total == 1).all()):
+        q, k = (int(i) for i in (total != 1).nonzero()[0])
+        raise HeadSplitError(
+            f"split_keys: the masks sum to {float(total[q, k])} at query {q}, key {k}",
+            expected=1.0,
+            found=float(total[q, k]),
+            hint="give the rest a group of its own: 1 - mask",
+        )
+
+    def transform(node: Expr) -> Expr:
+        comb_v = node.cast(Einsum)
+        (probs, (q, k)), *others = comb_v.operands
+        if total.shape != probs.shape:
+            raise HeadSplitError(
+                f"split_keys: masks of shape {tuple(total.shape)} for attention of shape {probs.shape}",
+                nodes=[node, probs],
+                expected=probs.shape,
+                found=tuple(total.shape),
+            )
+        parts = [
+            Einsum(
+                (probs, (q, k)),
+                (Array(mask.to(device=probs.device, dtype=probs.dtype or mask.dtype), f"mask.{label}"), (q, k)),
+                *others,
+                out_axes=comb_v.out_axes,
+                name=f"{comb_v.name}.{label}",
+            )
+            for label, mask in masks.items()
+        ]
+        return Add(*parts, name=comb_v.name)
+
+    return transform
+
+
+def head_input(head: str, part: Literal["q", "k", "v"]) -> IterativeMatcher:
+    """The query, key or value input of a head or group of heads, and not those of heads further below.
+
+    Use with `see_through=True`: the input is a parameter of the head's module.
+
+    >>> value_tokens = head_input("a1.ind", "v").chain("tokens")
+    """
+    every = {f"a.{p}.input" for p in "qkv"}
+    return IterativeMatcher(head).chain(restrict(f"a.{part}.input", term_early_at=every))
+
+
+def _group(heads: Module, entry: IndexEntry, name: str) -> Expr:
+    args = [
+        Index(arg, (entry,)) if arg.ndim > symbol.ndim else arg for symbol, arg in heads.bindings.items()
+    ]
+    is_single = isinstance(entry, int)
+    call = heads.with_children((heads.body, *args))
+    if is_single:
+        return call.rename(name)
+    return Einsum.from_string("h s d -> s d", call, name=name)
+
+
+def _heads_of(entry: IndexEntry, n_heads: int, layer: str, label: str) -> list[int]:
+    if isinstance(entry, slice):
+        start, stop, step = entry.indices(n_heads)
+        if (entry.stop or 0) > n_heads or (entry.start or 0) >= n_heads or step != 1:
+            raise HeadSplitError(
+                f"{layer}: group {label!r} takes heads {entry.start}:{entry.stop}, there are {n_heads}",
+                expected=f"heads 0 to {n_heads - 1}",
+                found=entry,
+            )
+        return list(range(start, stop))
+    heads = [entry] if isinstance(entry, int) else [int(head) for head in entry]
+    for head in heads:
+        if not 0 <= head < n_heads:
+            raise HeadSplitError(
+                f"{layer}: group {label!r} takes head {head}, there are {n_heads}",
+                expected=f"0 to {n_heads - 1}",
+                found=head,
+            )
+    return heads
