@@ -1,0 +1,7 @@
+"""What is seen: self-contained HTML pages, plots, expression trees."""
+
+from scrub.view.page import page, table
+from scrub.view.plots import Interval, attention_plot, interval_plot
+from scrub.view.tree import reads, tree_html
+
+__all__ = ["Interval", "attention_plot", "interval_plot", "page", "reads", "table", "tree_html"]
