@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from scrub.demo.experiment import Experiment
 from scrub.graph import Expr
-from scrub.models import head_input
+from scrub.models import head_input, split_keys
 from scrub.rewrite import IterativeMatcher, restrict
 
 ORIGINAL = "original"
@@ -60,6 +62,30 @@ def scrub_all_three(c: Expr, experiment: Experiment) -> Expr:
     return scrub_keys(scrub_queries(scrub_values(c, experiment), experiment), experiment)
 
 
+def match_tokens(experiment: Experiment, count: int) -> Expr:
+    """Refinement: the heads match the last `count` tokens, not only the last one.
+
+    Values as before. Queries also read what layer 0 gathers from the last `count` positions, and keys what it gathers
+    from one position further back; keys read their own token too. All of layer 0's attention further away, and all that
+    the values read but the token embedding, still reads other text.
+    """
+    c = experiment.loss.update(
+        IterativeMatcher("a0.not_prev").chain("a.comb_v"), split_keys(windows(experiment.seq_len, count))
+    )
+    near = {"a.comb_v.near", "a.comb_v.prev_pos"}
+    c = scrub_values(c, experiment)
+    c = scrub_input(c, head_input("a1.ind", "q").chain("a0"), experiment, keep=near)
+    return scrub_input(c, head_input("a1.ind", "k").chain("a0"), experiment, keep=near | {"a.comb_v.edge"})
+
+
+def windows(seq_len: int, count: int) -> dict[str, torch.Tensor]:
+    """Masks [query, key]: the last `count` positions, the one before these, and everything else."""
+    positions = torch.arange(seq_len)
+    lag = positions[:, None] - positions[None, :]
+    near, edge = ((lag >= 0) & (lag < count)).float(), (lag == count).float()
+    return {"near": near, "edge": edge, "far": 1 - near - edge}
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(ORIGINAL, "everything reads the reference text", lambda e: e.loss),
     Hypothesis(
@@ -80,4 +106,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         lambda e: scrub_keys(e.loss, e),
     ),
     Hypothesis("all three", "all three at once", lambda e: scrub_all_three(e.loss, e)),
+    Hypothesis(
+        "two-token match",
+        "values as above; queries read the last two tokens, keys the two before theirs and their own",
+        lambda e: match_tokens(e, 2),
+    ),
+    Hypothesis(
+        "three-token match",
+        "values as above; queries read the last three tokens, keys the three before theirs and their own",
+        lambda e: match_tokens(e, 3),
+    ),
 )

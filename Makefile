@@ -1,0 +1,32 @@
+# Each target does all its own set-up: a virtual environment in .venv, with the versions that are known to work.
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint zoo clean
+
+demo: $(VENV)/.ready  ## the main job: test an induction hypothesis, print the table, write induction.html
+	$(BIN)/scrub demo
+
+test: lint  ## lint, layers, types, and the test suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint  ## the same with the slow tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
+
+zoo: $(VENV)/.ready  ## train the shipped model again, about an hour on two cores
+	$(BIN)/python -m zoo.train_attn_only_2l
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scrub needs Python 3.11 or newer")'
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) induction.html
