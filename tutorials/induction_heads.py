@@ -33,7 +33,8 @@ dice = rc.DiscreteVar(faces, name="dice")
 print(dice, "is computable:", dice.is_explicitly_computable)
 
 # %% [markdown]
-# A variable has a *group*: its probabilities, tagged with an identity. Variables with the same group are drawn together.
+# A variable has a *group*: its probabilities, tagged with an identity. Variables with the same group are drawn
+# together.
 
 # %%
 tied = rc.DiscreteVar(faces, dice.probs_and_group, name="tied")

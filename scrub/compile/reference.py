@@ -35,9 +35,7 @@ def evaluate(expr: Expr) -> torch.Tensor:
     return evaluate_many([expr])[0]
 
 
-def evaluate_many(
-    exprs: Sequence[Expr], bindings: Mapping[Symbol, torch.Tensor] | None = None
-) -> list[torch.Tensor]:
+def evaluate_many(exprs: Sequence[Expr], bindings: Mapping[Symbol, torch.Tensor] | None = None) -> list[torch.Tensor]:
     """The values of several expressions; each distinct subexpression is computed once.
 
     Args:
@@ -78,9 +76,10 @@ def _run(exprs: Sequence[Expr], given: Mapping[Symbol, torch.Tensor]) -> list[to
 def _check_computable(expr: Expr, given: Mapping[Symbol, torch.Tensor]) -> None:
     unbound = [symbol for symbol in expr.free_symbols if symbol not in given]
     if unbound:
+        path = get_paths(expr, unbound[0], see_through=True)[unbound[0]]
         raise UnboundSymbolError(
             f"cannot evaluate {expr!r}: {len(unbound)} unbound symbols, the first is {unbound[0].name!r}",
-            nodes=unbound[:10],
+            nodes=[*unbound[:10], *path[:-1][-4:]],
             found=unbound,
             hint="bind them with rc.module_new_bind(expr, (name, value), ...)",
         )

@@ -6,6 +6,7 @@ from scrub.models.heads import head_input, split_heads, split_keys
 from scrub.models.lower import bind_tokens, lower_transformer
 from scrub.models.modules import negative_log_likelihood
 from scrub.models.shipped import ShippedModel, load_shipped
+from scrub.models.stdlib_text import documents, held_out_sequences
 
 __all__ = [
     "ShippedModel",
@@ -14,7 +15,9 @@ __all__ = [
     "bind_tokens",
     "check_equal",
     "configure_transformer",
+    "documents",
     "head_input",
+    "held_out_sequences",
     "load_shipped",
     "lower_transformer",
     "negative_log_likelihood",

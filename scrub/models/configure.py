@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 
 from scrub.compile import evaluate_many
-from scrub.graph import Add, CheckpointError, Expr, HeadSplitError, Module, ScrubError
+from scrub.graph import Add, Array, CheckpointError, Expr, HeadSplitError, Module, ScrubError, postorder
 from scrub.models.heads import HeadGroup, split_heads
-from scrub.rewrite import IterativeMatcher, Regex, partially_substitute, substitute
+from scrub.rewrite import IterativeMatcher, Regex, bind, partially_substitute, substitute
 
 SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
 _WEIGHTS_OF_THE_WHOLE = "t.w."
@@ -61,9 +61,13 @@ def configure_transformer(
         HeadSplitError: a layer or head does not exist, or the groups do not partition the heads.
     """
     module = expr.cast(Module)
-    n_layers = len(module.get(Regex(r"^b\d+$")))
+    n_layers = len([block for block in module.get(Regex(r"^b\d+$")) if isinstance(block, Module)])
     if not n_layers:
-        raise CheckpointError("this is no lowered transformer: it has no blocks b0, b1, ...", nodes=[expr])
+        raise CheckpointError(
+            "this is no lowered transformer: it has no modules b0, b1, ...",
+            nodes=[expr],
+            hint="start from lower_transformer(...)['t.bind_w']; configuring dissolves the blocks, so do it once",
+        )
     groups = _resolve_split(split_by_head_config, module, n_layers)
     inner = {s.name or "" for s in module.bindings if not (s.name or "").startswith(_WEIGHTS_OF_THE_WHOLE)}
     result: Expr = partially_substitute(module, inner)
@@ -79,8 +83,18 @@ def configure_transformer(
     if use_flatten_res:
         result = result.update(Regex(r"^(a\d+|final)\.norm$"), _flatten_input)
     if check_valid:
-        check_equal(expr, result)
+        check_equal(_with_causal_mask(expr), _with_causal_mask(result))
     return result
+
+
+def _with_causal_mask(model: Expr) -> Expr:
+    """The model with its mask bound: under a random mask, attention would not depend on queries and keys."""
+    masks = [symbol for symbol in model.free_symbols if symbol.name == "a.mask"]
+    causal = {
+        symbol: Array(torch.ones(symbol.shape, dtype=_floating_dtype(model), device=model.device).tril())
+        for symbol in masks
+    }
+    return bind(model, causal)
 
 
 def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 1e-5) -> None:
@@ -90,8 +104,12 @@ def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 
         ScrubError: by more than `tolerance` x the largest value.
     """
     generator = torch.Generator().manual_seed(seed)
+    if before.shape != after.shape:
+        raise ScrubError(
+            "the rewrite changed the shape", nodes=[before, after], expected=before.shape, found=after.shape
+        )
     symbols = dict.fromkeys((*before.free_symbols, *after.free_symbols))
-    dtype, device = before.dtype or torch.float64, before.device or "cpu"
+    dtype, device = _floating_dtype(before), before.device or "cpu"
     values = {s: torch.randn(s.shape, generator=generator).to(device, dtype) for s in symbols}
     first, second = evaluate_many([before, after], values)
     error = float((first - second).abs().max())
@@ -101,9 +119,17 @@ def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 
         )
 
 
+def _floating_dtype(expr: Expr) -> torch.dtype:
+    """That of its floating-point arrays; a module's own dtype may be open, since that of its symbols is."""
+    dtypes = (node.dtype for node in postorder([expr]) if isinstance(node, Array))
+    return next((dtype for dtype in dtypes if dtype is not None and dtype.is_floating_point), torch.float64)
+
+
 def _resolve_split(config: SplitConfig | None, module: Module, n_layers: int) -> dict[int, Sequence[HeadGroup]]:
     if config is None:
         return {}
+    if isinstance(config, str) and config != "full":
+        raise HeadSplitError(f"split_by_head_config is {config!r}", expected="full", found=config)
     if not isinstance(config, Mapping):
         n_heads = module.get_unique(IterativeMatcher("b0").chain("a.head.on_inp")).shape[0]
         layers = range(n_layers) if config == "full" else config

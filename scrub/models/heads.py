@@ -73,7 +73,14 @@ def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
     >>> previous = torch.eye(4).roll(-1, dims=1).tril()
     >>> split = split_keys({"prev_pos": previous, "other_pos": 1 - previous})
     """
-    total = torch.stack(list(masks.values())).to(torch.float64).sum(0)
+    shapes = {label: tuple(mask.shape) for label, mask in masks.items()}
+    if len(set(shapes.values())) != 1:
+        raise HeadSplitError(
+            f"split_keys: masks need one common shape [query, key], not {shapes}",
+            expected="one shape",
+            found=shapes,
+        )
+    total = torch.stack([mask.to("cpu", torch.float64) for mask in masks.values()]).sum(0)
     if not bool((total == 1).all()):
         q, k = (int(i) for i in (total != 1).nonzero()[0])
         raise HeadSplitError(
@@ -85,7 +92,7 @@ def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
 
     def transform(node: Expr) -> Expr:
         comb_v = node.cast(Einsum)
-        (probs, (q, k)), *others = comb_v.operands
+        (probs, axes), *others = comb_v.operands
         if total.shape != probs.shape:
             raise HeadSplitError(
                 f"split_keys: masks of shape {tuple(total.shape)} for attention of shape {probs.shape}",
@@ -95,8 +102,8 @@ def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
             )
         parts = [
             Einsum(
-                (probs, (q, k)),
-                (Array(mask.to(device=probs.device, dtype=probs.dtype or mask.dtype), f"mask.{label}"), (q, k)),
+                (probs, axes),
+                (Array(mask.to(device=probs.device, dtype=probs.dtype or mask.dtype), f"mask.{label}"), axes),
                 *others,
                 out_axes=comb_v.out_axes,
                 name=f"{comb_v.name}.{label}",
@@ -120,9 +127,7 @@ def head_input(head: str, part: Literal["q", "k", "v"]) -> IterativeMatcher:
 
 
 def _group(heads: Module, entry: IndexEntry, name: str) -> Expr:
-    args = [
-        Index(arg, (entry,)) if arg.ndim > symbol.ndim else arg for symbol, arg in heads.bindings.items()
-    ]
+    args = [Index(arg, (entry,)) if arg.ndim > symbol.ndim else arg for symbol, arg in heads.bindings.items()]
     is_single = isinstance(entry, int)
     call = heads.with_children((heads.body, *args))
     if is_single:

@@ -84,6 +84,10 @@ def bind_tokens(lowered: Mapping[str, Expr], tokens: Expr, name: str = "t.call")
     (4, 2048)
     """
     model = lowered["t.bind_w"]
+    if not tokens.ndim:
+        raise CheckpointError(
+            f"{tokens!r} is a single token, not a sequence", nodes=[tokens], expected="[seq]", found=()
+        )
     seq = tokens.shape[-1]
     if model.shape[-2] != seq:
         raise CheckpointError(

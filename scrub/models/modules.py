@@ -25,7 +25,7 @@ from scrub.graph.rearrange import insert_axes
 from scrub.models.config import TransformerConfig
 
 MASKED_SCORE = -3e4
-"""Added to attention scores that are masked. Far below any score, and finite in every dtype, half precision included."""
+"""Added to attention scores that are masked: far below any score, and finite in every dtype, half precision too."""
 
 
 def layer_norm_spec(seq: int, d_model: int, eps: float) -> ModuleSpec:
@@ -65,7 +65,7 @@ def attention_spec(seq: int, n_heads: int, d_model: int, d_head: int) -> ModuleS
     """All heads of a layer on `a.input`, summed; positions go to the query and key inputs only (shortformer)."""
     x = Symbol.new_from_name((seq, d_model), "a.input")
     qk_input = Add(x, positions_symbol(seq, d_model), name="a.qk_input")
-    shapes = {part: (n_heads, d_model, d_head) for part in "qkv"} | {"o": (n_heads, d_head, d_model)}
+    shapes = dict.fromkeys("qkv", (n_heads, d_model, d_head)) | {"o": (n_heads, d_head, d_model)}
     weights = {part: Symbol.new_from_name(shape, f"a.w.{part}") for part, shape in shapes.items()}
     heads = Module(
         attention_head_spec(seq, d_model, d_head),

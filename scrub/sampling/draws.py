@@ -32,6 +32,24 @@ def uniforms(key: str, start: int, stop: int) -> np.ndarray:
     return (raw >> np.uint64(11)) * 2.0**-53
 
 
+def normalized(probs: torch.Tensor) -> torch.Tensor:
+    """Probabilities [n] in float64 on the CPU with their rounding errors divided out, checked.
+
+    Raises:
+        SampleSpecError: one is negative, or the sum is not 1.
+    """
+    weights = probs.detach().to("cpu", torch.float64)
+    total, least = float(weights.sum()), float(weights.min())
+    if not (abs(total - 1.0) <= 1e-4 and least >= 0):
+        raise SampleSpecError(
+            f"probabilities must not be negative and must sum to 1; the least is {least:.6g}, their sum {total:.6g}",
+            expected=1.0,
+            found=total,
+            hint="divide weights by their sum",
+        )
+    return weights / total
+
+
 def draw_rows(probs: torch.Tensor, key: str, start: int, stop: int) -> torch.Tensor:
     """Row numbers of draws start to stop, int64, with replacement by probability.
 
@@ -39,13 +57,8 @@ def draw_rows(probs: torch.Tensor, key: str, start: int, stop: int) -> torch.Ten
         probs: [n], not negative, sum 1 up to rounding.
         key: what tells this stream of draws from others.
     """
-    weights = probs.detach().to("cpu", torch.float64).numpy()
-    total = float(weights.sum())
-    if (weights < 0).any() or not np.isclose(total, 1.0, atol=1e-4):
-        raise SampleSpecError(
-            f"probabilities must not be negative and sum to 1; their sum is {total:.6g}", expected=1.0, found=total
-        )
-    cumulative = np.cumsum(weights / total)
+    weights = normalized(probs).numpy()
+    cumulative = np.cumsum(weights)
     rows = np.searchsorted(cumulative, uniforms(key, start, stop), side="right")
     last = int(np.flatnonzero(weights)[-1])  # rounding may leave the last sum below 1
     return torch.from_numpy(np.minimum(rows, last).astype(np.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -59,6 +59,13 @@ class Estimate:
         return normal_quantile(level) * self.stderr
 
     def __float__(self) -> float:
+        if self.value.ndim:
+            raise EstimateError(
+                f"{self.name!r} has shape {tuple(self.value.shape)}, it is not one number",
+                expected=(),
+                found=tuple(self.value.shape),
+                hint="read .value, or estimate the mean of the expression",
+            )
         return self.value.item()
 
     def __repr__(self) -> str:
@@ -113,7 +120,25 @@ def covariance(a: Estimate, b: Estimate) -> torch.Tensor:
         return torch.zeros_like(a.value)
     if a.name in joint.scalars and b.name in joint.scalars:
         return joint.scalar_covariance[joint.scalars.index(a.name), joint.scalars.index(b.name)]
+    unknown = [name for name in (a.name, b.name) if name not in joint.replicates]
+    if unknown:
+        raise EstimateError(
+            f"the covariance of {a.name!r} and {b.name!r} cannot be estimated",
+            expected="estimates that `estimate` gave, from more draws than their order",
+            found=unknown,
+            hint="covariances are those of what `estimate` returned; with very few draws there are none",
+        )
     return jackknife_covariance(joint.replicates[a.name], joint.replicates[b.name])
+
+
+def covariance_matrix(estimates: Sequence[Estimate]) -> torch.Tensor:
+    """Covariances of scalar estimates from the same draws, all by one method, so that the matrix is a covariance."""
+    every = torch.stack([torch.stack([covariance(a, b) for b in estimates]) for a in estimates])
+    joint = estimates[0].joint
+    if joint.is_exact or all(estimate.name in joint.scalars for estimate in estimates):
+        return every
+    replicates = [joint.replicates[estimate.name] for estimate in estimates]
+    return torch.stack([torch.stack([jackknife_covariance(a, b) for b in replicates]) for a in replicates])
 
 
 def jackknife_covariance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,9 @@ class BlockMoments:
         self.shifts = tuple(shifts)
         self.total = torch.zeros(num_blocks, dtype=torch.float64)
         order = range(len(self.shifts))
-        self.subsets: list[Subset] = [s for size in range(1, len(self.shifts) + 1) for s in itertools.combinations(order, size)]
+        self.subsets: list[Subset] = [
+            s for size in range(1, len(self.shifts) + 1) for s in itertools.combinations(order, size)
+        ]
         self.sums = {
             subset: torch.zeros(num_blocks, *(n for i in subset for n in self.shifts[i].shape), dtype=torch.float64)
             for subset in self.subsets
@@ -97,7 +99,7 @@ class BlockMoments:
         for size in range(len(subset) + 1):
             for kept in itertools.combinations(subset, size):
                 rest = [i for i in subset if i not in kept]
-                factors = [(raw[(i,)], (i,)) for i in rest]
+                factors: list[tuple[torch.Tensor, Subset]] = [(raw[(i,)], (i,)) for i in rest]
                 if kept:
                     factors.append((raw[kept], kept))
                 result = result + (-1) ** len(rest) * self._multiply(factors)

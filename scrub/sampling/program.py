@@ -35,7 +35,7 @@ class BatchProgram:
         """Values on draws start to stop, each [stop - start, *shape]."""
         size = stop - start
         if size not in self._batched:
-            self._batched = {size: self._prepare(size)}  # at most the last, smaller batch makes a second one
+            self._batched[size] = self._prepare(size)  # an estimation uses at most four sizes
         exprs, rows = self._batched[size]
         device = next((expr.device for expr in exprs if expr.device is not None), None)
         drawn = {symbol: self.spec.rows(group, start, stop).to(device or "cpu") for group, symbol in rows.items()}
@@ -57,4 +57,3 @@ class BatchProgram:
             return GeneralFunction.gen_index(variable.values, index, index_dim=0, name=variable.name)
 
         return [Expander((DiscreteVar, draw)).run(expr) for expr in self.exprs], rows
-

@@ -47,9 +47,13 @@ class Sampler:
 
         def estimated(node: Expr) -> Expr:
             value = estimate(node, spec=self.spec, batch_size=batch_size).value
-            return Array(value.to(device=node.device, dtype=node.dtype), node.name)
+            is_floating = node.dtype is not None and node.dtype.is_floating_point
+            # The expectation of integers is no integer; it stays float64, as do arguments without a dtype.
+            return Array(value.to(device=node.device, dtype=node.dtype if is_floating else None), node.name)
 
-        return expr.update(new_traversal(term_early_at=Cumulant) & IterativeMatcher(Cumulant), estimated, assert_any_found=False)
+        return expr.update(
+            new_traversal(term_early_at=Cumulant) & IterativeMatcher(Cumulant), estimated, assert_any_found=False
+        )
 
     def _draw(self, node: Expr) -> Expr:
         variable = node.cast(DiscreteVar)

@@ -11,7 +11,7 @@ import torch
 
 from scrub.compile import evaluate
 from scrub.graph import DiscreteVar, Expr, SampleSpecError, Shape, postorder
-from scrub.sampling.draws import draw_rows
+from scrub.sampling.draws import draw_rows, normalized
 
 
 class SampleSpec(ABC):
@@ -111,7 +111,7 @@ class RunDiscreteVarAllSpec(SampleSpec):
     def weights(self, start: int, stop: int) -> torch.Tensor | None:
         result = torch.ones(stop - start, dtype=torch.float64)
         for group in self.groups:
-            result *= evaluate(group).to(torch.float64).cpu()[self.rows(group, start, stop)]
+            result *= normalized(evaluate(group))[self.rows(group, start, stop)]
         return result
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
 from scrub.graph import CheckpointError, Expr
 from scrub.models.config import TransformerConfig
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _FOLDER = Path(__file__).parent
-_CONFIG_FIELDS = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx", "positions", "normalization", "norm_eps")
+_CONFIG_FIELDS = (
+    "n_layers",
+    "n_heads",
+    "d_model",
+    "d_head",
+    "d_vocab",
+    "n_ctx",
+    "positions",
+    "normalization",
+    "norm_eps",
+)
 
 
 @dataclass(frozen=True)

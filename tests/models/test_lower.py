@@ -1,0 +1,153 @@
+"""The lowered model against plain torch, and the errors of lowering."""
+
+import pytest
+import torch
+from attn_oracle import SIZES, Tiny, logits_by_hand, make, random_tokens
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+import scrub as rc
+
+
+@st.composite
+def tiny_models(draw: st.DrawFn) -> Tiny:
+    n_ctx = draw(st.integers(1, 7))
+    return make(
+        seed=draw(st.integers(0, 100)),
+        dtype=draw(st.sampled_from([torch.float32, torch.float64])),
+        seq_len=draw(st.integers(1, n_ctx)),
+        n_ctx=n_ctx,
+        n_layers=draw(st.integers(1, 3)),
+        n_heads=draw(st.integers(1, 4)),
+        d_model=2 * draw(st.integers(2, 8)),
+        d_head=draw(st.integers(1, 5)),
+        d_vocab=draw(st.integers(2, 15)),
+    )
+
+
+def _tolerance(tiny: Tiny) -> float:
+    return 1e-5 if tiny.weights["embed.W_E"].dtype == torch.float32 else 1e-10
+
+
+@settings(max_examples=15, derandomize=True, deadline=None)
+@given(tiny_models(), st.sampled_from(list(rc.To)), st.booleans())
+def test_logits_equal_the_oracle_s_before_and_after_rewriting(tiny: Tiny, to: rc.To, flatten: bool) -> None:
+    tokens = random_tokens(tiny.model.shape[0], d_vocab=tiny.config.d_vocab)
+    expected = tiny.logits(tokens[None])[0]
+    rewritten = rc.configure_transformer(
+        tiny.model, to=to, split_by_head_config="full", use_pull_up_head_split=True, use_flatten_res=flatten
+    )
+    for model in (None, rewritten):
+        error = (tiny.call(tokens, model).evaluate() - expected).abs().max()
+        assert float(error) <= _tolerance(tiny) * max(1.0, float(expected.abs().max()))
+
+
+def test_the_oracle_by_hand_equals_the_oracle() -> None:
+    tiny = make()
+    tokens, other = random_tokens(2, 6)
+    torch.testing.assert_close(logits_by_hand(tiny, tokens, other, ()), tiny.logits(tokens[None])[0])
+    everything = [(h, part) for h in range(4) for part in "qkv"]
+    torch.testing.assert_close(logits_by_hand(tiny, tokens, tokens, everything), tiny.logits(tokens[None])[0])
+
+
+def test_a_batch_of_sequences_comes_in_by_the_batching_rule() -> None:
+    tiny = make()
+    tokens = random_tokens(3, 5, 6)
+    got = tiny.call(tokens).evaluate()
+    torch.testing.assert_close(got, tiny.logits(tokens.flatten(0, 1)).unflatten(0, (3, 5)))
+
+
+def test_names_of_a_lowered_model() -> None:
+    tiny = make()
+    call = tiny.call(random_tokens(6))
+    assert (call.name, call.free_symbols) == ("t.call", ())
+    assert {s.name for s in tiny.model.free_symbols} == {"t.input", "a.pos_input", "a.mask"}
+    wanted = ("t.bind_w", "t.input", "t.logits", "final.norm", "b0", "b1", "a.q.input", "a.k.input", "a.v.input")
+    for name in wanted:
+        assert call.are_any_found(name), name
+
+
+def test_half_precision_masks_the_future_too() -> None:
+    """The masked score is finite there, and a later token changes nothing before it."""
+    tiny = make(dtype=torch.float16)
+    tokens = random_tokens(6)
+    changed = tokens.clone()
+    changed[-1] = (changed[-1] + 1) % 11
+    first, second = (tiny.call(t).evaluate() for t in (tokens, changed))
+    assert first.dtype == torch.float16
+    assert first.isfinite().all()
+    assert torch.equal(first[:-1], second[:-1])
+
+
+def test_weights_are_shared_not_copied() -> None:
+    tiny = make(seed=777)  # equal weights of another test would be the same nodes, with that test's storage
+    ours = {w.untyped_storage().data_ptr() for w in tiny.weights.values()}
+    model = rc.configure_transformer(
+        tiny.model, split_by_head_config={0: [(0, "one"), (rc.S[1:], "rest")]}, use_pull_up_head_split=True
+    )
+    call = rc.substitute_all_modules(tiny.call(random_tokens(6), model))
+    sizes = {w.shape for w in tiny.weights.values()}
+    arrays = [n for n in rc.postorder([call]) if isinstance(n, rc.Array) and n.dtype == torch.float64]
+    from_weights = [a for a in arrays if a.value.untyped_storage().data_ptr() in ours]
+    assert {a.shape for a in from_weights} == sizes
+    assert {a.name for a in arrays} - {a.name for a in from_weights} == {"t.a.c.causal_mask"}
+    weights = set(from_weights)
+    parts = [n for n in rc.postorder([call]) if isinstance(n, rc.Index) and set(n.children) <= weights]
+    assert len(parts) == 8 + 1  # W_Q, W_K, W_V, W_O for each of two groups, and the positions
+    assert {part.evaluate().untyped_storage().data_ptr() for part in parts} <= ours
+
+
+def _config(**changes: object) -> rc.TransformerConfig:
+    return rc.TransformerConfig(**(SIZES | changes))  # type: ignore[arg-type]
+
+
+def test_every_problem_with_the_weights_is_named_at_once() -> None:
+    weights = dict(make().weights)
+    del weights["ln_final.b"]
+    weights["blocks.0.attn.W_Q"] = weights["blocks.0.attn.W_Q"].transpose(-1, -2)
+    weights["blocks.2.ln1.w"] = torch.ones(12)
+    with pytest.raises(rc.CheckpointError) as caught:
+        rc.lower_transformer(weights, _config())
+    message = str(caught.value)
+    assert "ln_final.b is missing" in message
+    assert "blocks.0.attn.W_Q has shape (4, 3, 12) instead of (4, 12, 3)" in message
+    assert "blocks.2.ln1.w is not a weight of this model" in message
+
+
+@pytest.mark.parametrize(("field", "value"), [("positions", "rotary"), ("normalization", "rms")])
+def test_an_unsupported_option_is_an_error(field: str, value: str) -> None:
+    with pytest.raises(rc.CheckpointError, match=f"config field '{field}' is '{value}', which is not supported"):
+        _config(**{field: value})
+
+
+def test_configs_from_files_are_checked() -> None:
+    assert rc.TransformerConfig.from_dict(SIZES) == _config()
+    with pytest.raises(rc.CheckpointError, match=r"not supported: \['d_mlp'\]"):
+        rc.TransformerConfig.from_dict(SIZES | {"d_mlp": 4})
+    with pytest.raises(rc.CheckpointError, match=r"lacks \['n_ctx'\]"):
+        rc.TransformerConfig.from_dict({k: v for k, v in SIZES.items() if k != "n_ctx"})
+
+
+@pytest.mark.parametrize("seq_len", [0, 9])
+def test_sequences_must_fit_the_context(seq_len: int) -> None:
+    with pytest.raises(rc.CheckpointError, match=f"sequences of {seq_len} tokens do not fit the model's 8 positions"):
+        rc.lower_transformer(make().weights, _config(), seq_len=seq_len)
+
+
+def test_the_number_of_tokens_must_be_the_one_lowered_for() -> None:
+    with pytest.raises(rc.CheckpointError, match=r"lowered for 6 tokens, 'tokens' .* has 5") as caught:
+        make().call(random_tokens(5))
+    assert "seq_len=5" in str(caught.value)
+    with pytest.raises(rc.CheckpointError, match="a single token"):
+        make().call(torch.tensor(3))
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_negative_log_likelihood_is_torch_s_cross_entropy(batch: tuple[int, ...]) -> None:
+    logits = 30 * torch.randn(*batch, 4, 7, generator=torch.Generator().manual_seed(0))
+    labels = random_tokens(*batch, 4, d_vocab=7)
+    got = rc.negative_log_likelihood(rc.Array(logits), rc.Array(labels), "loss")
+    expected = functional.cross_entropy(logits.reshape(-1, 7), labels.reshape(-1), reduction="none")
+    assert got.name == "loss"
+    torch.testing.assert_close(got.evaluate(), expected.reshape(labels.shape))
