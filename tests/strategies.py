@@ -1,6 +1,6 @@
 """Generated expressions: DAGs with sharing, names, and modules nested in bodies and arguments, with batched arguments.
 
-Named nodes are "n0" to "n5", named leaves "x0" to "x3"; parameters have names of their own, and the roots of bodies have
+Named nodes are "n0" to "n5", named leaves "x0" to "x3"; parameters have names of their own, and roots of bodies have
 none, so that a name means the same before and after inlining.
 """
 
@@ -27,7 +27,10 @@ def leaf(name: str, shape: tuple[int, ...]) -> rc.Array:
 
 
 class Builder:
-    """Draws one expression from a seed (hypothesis, drawing step by step, prefers tiny ones); every draw extends a pool that later ones choose from, which makes for sharing."""
+    """Draws one expression from a seed (hypothesis, asked for every step, prefers tiny ones).
+
+    Every step extends a pool that later ones choose from, which makes for sharing.
+    """
 
     def __init__(self, seed: int, num_steps: int, with_modules: bool) -> None:
         self.random = random.Random(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -35,12 +36,18 @@ def evaluate(expr: Expr) -> torch.Tensor:
     return evaluate_many([expr])[0]
 
 
-def evaluate_many(exprs: Sequence[Expr], bindings: Mapping[Symbol, torch.Tensor] | None = None) -> list[torch.Tensor]:
+def evaluate_many(
+    exprs: Sequence[Expr],
+    bindings: Mapping[Symbol, torch.Tensor] | None = None,
+    *,
+    seconds: dict[Expr, float] | None = None,
+) -> list[torch.Tensor]:
     """The values of several expressions; each distinct subexpression is computed once.
 
     Args:
         exprs: what to evaluate.
         bindings: values of free symbols, of exactly their shapes.
+        seconds: where to add up, for each expression (without modules), the time it took beyond those before it.
     """
     given = dict(bindings or {})
     for symbol, value in given.items():
@@ -53,14 +60,18 @@ def evaluate_many(exprs: Sequence[Expr], bindings: Mapping[Symbol, torch.Tensor]
             )
     for expr in exprs:
         _check_computable(expr, given)
-    return _run([substitute_all_modules(expr) for expr in exprs], given)
+    return _run([substitute_all_modules(expr) for expr in exprs], given, seconds)
 
 
-def _run(exprs: Sequence[Expr], given: Mapping[Symbol, torch.Tensor]) -> list[torch.Tensor]:
+def _run(
+    exprs: Sequence[Expr], given: Mapping[Symbol, torch.Tensor], seconds: dict[Expr, float] | None
+) -> list[torch.Tensor]:
     order = list(postorder(exprs))
+    roots = set(exprs)
     uses = Counter(child for node in order for child in node.children)
     uses.update(exprs)
     values: dict[Expr, torch.Tensor] = {}
+    started = time.perf_counter()
     for node in order:
         if isinstance(node, Symbol):
             values[node] = given[node]
@@ -70,6 +81,10 @@ def _run(exprs: Sequence[Expr], given: Mapping[Symbol, torch.Tensor]) -> list[to
             uses[child] -= 1
             if not uses[child]:
                 del values[child]
+        if node in roots and seconds is not None:
+            finished = time.perf_counter()
+            seconds[node] = seconds.get(node, 0.0) + finished - started
+            started = finished
     return [values[expr] for expr in exprs]
 
 

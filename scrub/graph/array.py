@@ -28,15 +28,24 @@ class Array(Expr):
 
     def __new__(cls, value: torch.Tensor | FrozenTensor, name: str | None = None) -> Self:
         if isinstance(value, torch.Tensor):
+            if value.layout is not torch.strided or value.is_quantized:
+                raise ConstructionError(
+                    f"Array {name!r}: expected a dense tensor, found {value.layout} of {value.dtype}",
+                    expected=torch.strided,
+                    found=value.layout,
+                    hint="tensor.to_dense() or tensor.dequantize() makes one",
+                )
             value = FrozenTensor(value)
-        elif not isinstance(value, FrozenTensor):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(value, FrozenTensor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConstructionError(
                 f"Array {name!r}: expected a torch.Tensor, found {type(value).__name__}",
                 expected=torch.Tensor,
                 found=type(value),
                 hint="torch.tensor(value) makes one",
             )
-        return cls.make((), (value,), name)
+        made = cls.make((), (value,), name)
+        made.params[0].restore(value)
+        return made
 
     @property
     def frozen(self) -> FrozenTensor:

@@ -62,6 +62,7 @@ def _check_sizes(node: Expr, children: Sequence[Expr], ranks: Sequence[int]) -> 
                 nodes=[node, child],
                 expected=old.ndim,
                 found=child.ndim,
+                hint="axes are only added, in front; insert the missing ones with Rearrange",
             )
     if all(new.shape[rank:] == old.shape for new, old, rank in zip(children, node.children, ranks, strict=True)):
         return
@@ -75,4 +76,5 @@ def _check_sizes(node: Expr, children: Sequence[Expr], ranks: Sequence[int]) -> 
                     axis=axis,
                     expected=old.shape[axis],
                     found=child.shape[rank + axis],
+                    hint="rebuild the node for the new size, or keep the size",
                 )

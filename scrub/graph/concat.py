@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
@@ -27,13 +28,18 @@ class Concat(Expr):
 
     def __new__(cls, *parts: Expr, axis: int, name: str | None = None) -> Self:
         if not parts:
-            raise ConstructionError(f"Concat {name!r}: needs at least one expression")
+            raise ConstructionError(f"Concat {name!r}: needs at least one expression", hint="give it something to join")
         ndim = parts[0].ndim
         if not -ndim <= axis < ndim:
             raise ShapeError(
-                f"Concat {name!r}: axis {axis} does not exist", nodes=parts, axis=axis, expected=ndim, found=axis
+                f"Concat {name!r}: axis {axis} does not exist in {ndim} axes",
+                nodes=parts,
+                axis=axis,
+                expected=f"{-ndim} to {ndim - 1}",
+                found=axis,
+                hint="Concat.stack(..., axis=...) joins along a new axis",
             )
-        return cls.make(parts, (axis % ndim,), name)
+        return cls.make(parts, (operator.index(axis) % ndim,), name)
 
     @classmethod
     def stack(cls, *parts: Expr, axis: int = 0, name: str | None = None) -> Self:
@@ -43,8 +49,20 @@ class Concat(Expr):
         (2, 2)
         """
         if not parts:
-            raise ConstructionError(f"Concat {name!r}: needs at least one expression")
-        at = axis % (parts[0].ndim + 1)
+            raise ConstructionError(
+                f"Concat {name!r}: needs at least one expression", hint="give it something to stack"
+            )
+        ndim = parts[0].ndim + 1
+        if not -ndim <= axis < ndim:
+            raise ShapeError(
+                f"Concat {name!r}: stacking gives {ndim} axes, axis {axis} is not one of them",
+                nodes=parts,
+                axis=axis,
+                expected=f"{-ndim} to {ndim - 1}",
+                found=axis,
+                hint="the axis counts in the result",
+            )
+        at = operator.index(axis) % ndim
         return cls(*(insert_axes(part, at=at, count=1) for part in parts), axis=at, name=name)
 
     @property
@@ -56,18 +74,22 @@ class Concat(Expr):
     def infer(
         cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None
     ) -> tuple[Shape, torch.dtype | None]:
-        (axis,), first = params, children[0]
+        axis: int = params[0]
+        first = children[0]
         for child in children:
             same_rank = child.ndim == first.ndim
-            if not same_rank or any(a != b for i, (a, b) in enumerate(zip(child.shape, first.shape, strict=True)) if i != axis):
+            if not same_rank or any(
+                a != b for i, (a, b) in enumerate(zip(child.shape, first.shape, strict=True)) if i != axis
+            ):
                 raise ShapeError(
                     f"Concat {name!r}: shapes must agree except along axis {axis}",
                     nodes=[first, child],
                     axis=axis,
                     expected=first.shape,
                     found=child.shape,
+                    hint="repeat the smaller one with Rearrange, or Concat along the axis that differs",
                 )
-        total = sum(child.shape[axis] for child in children)
+        total = sum([child.shape[axis] for child in children])
         shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
         return shape, common_dtype(f"Concat {name!r}", children)
 
@@ -76,9 +98,7 @@ class Concat(Expr):
         return (per_child,) * len(self.children)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
-        repeated = [
-            repeat_axes(child, batch[: len(batch) - rank]) for child, rank in zip(children, ranks, strict=True)
-        ]
+        repeated = [repeat_axes(child, batch[: len(batch) - rank]) for child, rank in zip(children, ranks, strict=True)]
         return Concat(*repeated, axis=self.axis + len(batch), name=self.name)
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:

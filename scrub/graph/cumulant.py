@@ -61,8 +61,16 @@ class Cumulant(Expr):
                 nodes=[self, *children],
                 expected=0,
                 found=max(ranks[1:]),
+                hint="take the cumulant of each batch entry, or put the batched argument first",
             )
         return self.with_children(children)
+
+    def compute(self, *values: torch.Tensor) -> torch.Tensor:
+        """Of constants, which is all that a value can be asked of: order 0 is 1, order 1 the constant, others 0."""
+        if len(values) == 1:
+            return values[0]
+        dtype = self.dtype or torch.float64
+        return torch.full(self.shape, 0 if values else 1, dtype=dtype, device=self.device)
 
     def derived_name(self, names: Sequence[str]) -> str:
         return f"k{self.order}({', '.join(names)})"
@@ -73,3 +81,6 @@ class Cumulant(Expr):
         dice = DiscreteVar(Array(torch.arange(1.0, 7.0), "faces"), group, "dice")
         yield cls(dice, name="mean")
         yield cls(dice, dice, name="variance")
+        yield cls(dice.values, name="mean of a constant")
+        yield cls(dice.values, Array(torch.ones(2)), name="covariance of constants")
+        yield cls()

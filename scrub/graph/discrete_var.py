@@ -40,6 +40,7 @@ class DiscreteVar(Expr):
                 axis=0,
                 expected="at least 1",
                 found=values.shape,
+                hint="values [n, ...] are the n rows that are drawn from",
             )
         if probs_and_group is None:
             probs_and_group = Tag.new_with_random_uuid(uniform(values.shape[0]), "probs")

@@ -38,9 +38,7 @@ class Einsum(Expr):
     __slots__ = ()
     infix = True
 
-    def __new__(
-        cls, *operands: tuple[Expr, Sequence[int]], out_axes: Sequence[int], name: str | None = None
-    ) -> Self:
+    def __new__(cls, *operands: tuple[Expr, Sequence[int]], out_axes: Sequence[int], name: str | None = None) -> Self:
         for operand in operands:
             if not (isinstance(operand, tuple) and len(operand) == 2 and isinstance(operand[0], Expr)):  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
                 raise ConstructionError(
@@ -57,9 +55,7 @@ class Einsum(Expr):
                 axis=unknown[0],
                 hint="Rearrange repeats along new axes",
             )
-        return cls.make(
-            tuple(operand for operand, _ in operands), (in_axes, tuple(number[a] for a in out_axes)), name
-        )
+        return cls.make(tuple(operand for operand, _ in operands), (in_axes, tuple(number[a] for a in out_axes)), name)
 
     @classmethod
     def from_string(cls, spec: str, *operands: Expr, name: str | None = None) -> Self:
@@ -137,7 +133,9 @@ class Einsum(Expr):
             tuple(
                 AxisUse.REDUCED
                 if axis not in self.out_axes
-                else position.get(axis, AxisUse.MIXED) if axes.count(axis) == 1 else AxisUse.MIXED
+                else position.get(axis, AxisUse.MIXED)
+                if axes.count(axis) == 1
+                else AxisUse.MIXED
                 for axis in axes
             )
             for axes in self.in_axes

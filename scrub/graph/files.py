@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -27,6 +28,7 @@ from scrub.graph.symbol import Symbol
 from scrub.graph.walk import postorder
 
 _KEY = "scrub"
+_CHECKSUM = "scrub.checksum"
 _VERSION = 1
 
 
@@ -84,14 +86,15 @@ def _encode(exprs: Mapping[str, Expr]) -> bytes:
         rows.append([type(node).__name__, node.name, _pack(node.params, tensors), children])
     roots = {name: [numbers[expr], expr.digest] for name, expr in exprs.items()}
     header = {"version": _VERSION, "nodes": rows, "roots": roots}
-    return save_tensors(tensors, metadata={_KEY: json.dumps(header)})
+    text = json.dumps(header)
+    return save_tensors(_unshared(tensors), metadata={_KEY: text, _CHECKSUM: _checksum(text)})
 
 
 def _decode(data: bytes, source: str) -> dict[str, Expr]:
     header = _read_header(data, source)
     try:
         tensors = load_tensors(data)
-    except SafetensorError as error:
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise FileError(f"{source} is truncated or damaged: {error}", hint="save the expression again") from error
     frozen: dict[str, FrozenTensor] = {}
     for digest, tensor in tensors.items():
@@ -104,31 +107,52 @@ def _decode(data: bytes, source: str) -> dict[str, Expr]:
     try:
         for kind, name, params, children in header["nodes"]:
             if kind not in NODES:
-                raise FileError(f"{source}: unknown node type {kind!r}", expected=sorted(NODES), found=kind)
-            nodes.append(NODES[kind].make(tuple(nodes[i] for i in children), _unpack(params, frozen), name))
-        roots = {name: nodes[i] for name, (i, _) in header["roots"].items()}
+                raise FileError(
+                    f"{source}: unknown node type {kind!r}",
+                    expected=sorted(NODES),
+                    found=kind,
+                    hint="a newer scrub wrote it, or a package that registers this type is not imported",
+                )
+            below: list[int] = children
+            nodes.append(_make(kind, [nodes[i] for i in below], _unpack(params, frozen), name))
+        roots: dict[str, Expr] = {name: nodes[i] for name, (i, _) in header["roots"].items()}
     except FileError:
         raise
-    except (ScrubError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise FileError(f"{source}: the expression in it is malformed: {error}") from error
+    except (ScrubError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{source}: the expression in it is malformed: {error}", hint="save it again") from error
     for name, (_, digest) in header["roots"].items():
         if roots[name].digest != digest:
-            raise FileError(f"{source}: expression {name!r} was altered", expected=digest, found=roots[name].digest)
+            raise FileError(
+                f"{source}: expression {name!r} was altered",
+                expected=digest,
+                found=roots[name].digest,
+                hint="save it again",
+            )
     return roots
 
 
 def _read_header(data: bytes, source: str) -> dict[str, Any]:
     length = int.from_bytes(data[:8], "little")
     try:
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"][_KEY]
-        header = json.loads(metadata)
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        text, checksum = metadata[_KEY], metadata[_CHECKSUM]
+        header = json.loads(text)
         version = header["version"]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise FileError(
             f"{source} holds no expression: it is truncated, or was not written by scrub", hint="rc.save writes one"
         ) from error
     if version != _VERSION:
-        raise FileError(f"{source} has format version {version}", expected=_VERSION, found=version)
+        raise FileError(
+            f"{source} has format version {version}, this scrub reads version {_VERSION}",
+            expected=_VERSION,
+            found=version,
+            hint="load it with the version of scrub that wrote it",
+        )
+    if _checksum(text) != checksum:
+        raise FileError(
+            f"{source}: its header was altered", expected=checksum, found=_checksum(text), hint="save it again"
+        )
     return header
 
 
@@ -142,7 +166,13 @@ def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         case tuple():
             return [_pack(item, tensors) for item in value]  # pyright: ignore[reportUnknownVariableType]
         case FrozenTensor():
-            tensors[value.digest] = value.value.cpu().contiguous()
+            if value.value.is_meta:
+                raise FileError(
+                    "a meta tensor has no content to save",
+                    found=value.value,
+                    hint="save the expression with real weights",
+                )
+            tensors[value.digest] = value.value.cpu().resolve_conj().resolve_neg().contiguous()
             return {"tensor": value.digest}
         case ModuleArgSpec():
             symbol = value.symbol
@@ -154,10 +184,33 @@ def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             raise FileError(f"a parameter of type {type(value).__name__} cannot be saved", found=value)
 
 
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Views of one storage copied apart, since safetensors refuses them."""
+    seen: set[int] = set()
+    apart: dict[str, torch.Tensor] = {}
+    for digest, tensor in tensors.items():
+        storage = tensor.untyped_storage().data_ptr()
+        apart[digest] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    return apart
+
+
+def _make(kind: str, children: Sequence[Expr], params: Any, name: str | None) -> Expr:
+    node = NODES[kind].make(tuple(children), params, name)
+    for kept, fresh in zip(node.params, params, strict=True):
+        if isinstance(kept, FrozenTensor):  # the node may exist already, on a tensor that was changed in place
+            kept.restore(fresh)
+    return node
+
+
+def _checksum(text: str) -> str:
+    return xxhash.xxh3_128(text.encode()).hexdigest()
+
+
 def _unpack(value: Any, frozen: Mapping[str, FrozenTensor]) -> Any:
     match value:
         case list():
-            return tuple(_unpack(item, frozen) for item in _items(value))
+            return tuple(_unpack(item, frozen) for item in _items(value))  # pyright: ignore[reportUnknownArgumentType]
         case {"float": text}:
             return float.fromhex(text)
         case {"tensor": digest}:
@@ -165,6 +218,13 @@ def _unpack(value: Any, frozen: Mapping[str, FrozenTensor]) -> Any:
         case {"arg": [shape, uuid, name, batchable, expandable]}:
             return ModuleArgSpec(Symbol(shape, uuid, name), batchable, expandable)
         case {"function": [name, fields]}:
+            if name not in FUNCTIONS:
+                raise FileError(
+                    f"unknown function {name!r}",
+                    expected=sorted(FUNCTIONS),
+                    found=name,
+                    hint="import the module that registers it before loading",
+                )
             return FUNCTIONS[name](*(_unpack(field, frozen) for field in fields))
         case dict():
             raise FileError(f"unknown parameter {value!r}")

@@ -25,9 +25,9 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     if tensor.is_meta:
         return uuid.uuid4().hex
     hasher = xxhash.xxh3_128(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    data = tensor.detach().cpu().contiguous()
+    data = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     if data.numel():
-        hasher.update(memoryview(data.reshape(-1).view(torch.uint8).numpy()))
+        hasher.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 
@@ -41,14 +41,15 @@ class FrozenTensor:
     __slots__ = ("_value", "_version", "digest")
 
     def __init__(self, value: torch.Tensor, *, digest: str | None = None) -> None:
-        self._value = value.detach()
+        # an inference tensor keeps no count of its writes, so only a copy is safe from them
+        self._value = value.clone() if value.is_inference() else value.detach()
         self._version = _version(self._value)
         self.digest = tensor_digest(value) if digest is None else digest
 
     @property
     def value(self) -> torch.Tensor:
         """The tensor. It shares storage with the one given, so writing into that one is an error found here."""
-        if _version(self._value) != self._version:
+        if self.is_stale:
             raise FrozenError(
                 f"the tensor {self.digest[:8]} was changed in place after an expression was made of it",
                 expected=f"version {self._version}",
@@ -56,6 +57,16 @@ class FrozenTensor:
                 hint="build the expression from tensor.clone(), or change a clone",
             )
         return self._value
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the tensor was changed in place since."""
+        return _version(self._value) != self._version
+
+    def restore(self, fresh: FrozenTensor) -> None:
+        """Take over the tensor of an equal one, where the own was changed in place."""
+        if self.is_stale and self == fresh:
+            self._value, self._version = fresh._value, fresh._version
 
     def __eq__(self, other: object) -> bool:
         return (

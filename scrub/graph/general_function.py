@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -52,7 +53,7 @@ class GeneralFunction(Expr):
         tensor([[6., 7.],
                 [0., 1.]])
         """
-        return cls(x, index, spec=GenIndex(index_dim, batch_x, batch_index), name=name)
+        return cls(x, index, spec=GenIndex(operator.index(index_dim), batch_x, batch_index), name=name)
 
     @property
     def spec(self) -> Function:
@@ -76,10 +77,10 @@ class GeneralFunction(Expr):
         try:
             return shape, spec.infer_dtype([child.dtype for child in children])
         except (ValueError, DtypeError) as error:
-            problem = error.problem if isinstance(error, DtypeError) else error
+            problem = error.problem if isinstance(error, DtypeError) else f"{spec.label}: {error}"
             hint = error.hint if isinstance(error, DtypeError) else None
             raise DtypeError(
-                f"{what}: {problem}", nodes=children, found=[c.dtype for c in children], hint=hint
+                f"GeneralFunction {name!r}: {problem}", nodes=children, found=[c.dtype for c in children], hint=hint
             ) from error
 
     def axis_map(self) -> AxisMap:

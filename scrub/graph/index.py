@@ -67,6 +67,7 @@ class Index(Expr):
                 nodes=[expr],
                 expected=expr.ndim,
                 found=len(idx),
+                hint="one entry per axis; missing trailing ones are taken whole",
             )
         entries = [_normalise(expr, axis, entry, name) for axis, entry in enumerate(idx)]
         entries += [None] * (expr.ndim - len(entries))
@@ -109,11 +110,7 @@ class Index(Expr):
 
     def axis_map(self) -> AxisMap:
         kept = [axis for axis, entry in enumerate(self.entries) if not isinstance(entry, int)]
-        return (
-            tuple(
-                kept.index(axis) if entry is None else AxisUse.FIXED for axis, entry in enumerate(self.entries)
-            ),
-        )
+        return (tuple(kept.index(axis) if entry is None else AxisUse.FIXED for axis, entry in enumerate(self.entries)),)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         return Index.make(children, ((None,) * ranks[0] + self.entries,), self.name)
@@ -192,8 +189,9 @@ def _out_of_range(expr: Expr, axis: int, entry: int, name: str | None) -> NoRetu
         f"Index {name!r}: {entry} is out of range for axis {axis} of size {expr.shape[axis]}",
         nodes=[expr],
         axis=axis,
-        expected=f"less than {expr.shape[axis]}",
+        expected=f"{-expr.shape[axis]} to {expr.shape[axis] - 1}",
         found=entry,
+        hint=f"positions on axis {axis} go from 0 to {expr.shape[axis] - 1}, or from -1 down to {-expr.shape[axis]}",
     )
 
 
@@ -210,4 +208,4 @@ def _entry_text(entry: Entry) -> str:
         case (start, stop):
             return f"{start}:{stop}"
         case FrozenTensor():
-            return f"[{entry.digest[:8]}]" if len(entry.value) > 8 else str(entry.value.tolist())
+            return f"[{entry.digest[:8]}]" if len(entry.value) > 8 else str([int(i) for i in entry.value])

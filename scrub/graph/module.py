@@ -48,9 +48,7 @@ class ModuleSpec:
     expr: Expr
     arg_specs: tuple[ModuleArgSpec, ...]
 
-    def __init__(
-        self, expr: Expr, arg_specs: Sequence[ModuleArgSpec | Symbol], *, allow_unused: bool = False
-    ) -> None:
+    def __init__(self, expr: Expr, arg_specs: Sequence[ModuleArgSpec | Symbol], *, allow_unused: bool = False) -> None:
         specs = tuple(spec if isinstance(spec, ModuleArgSpec) else ModuleArgSpec(spec) for spec in arg_specs)
         object.__setattr__(self, "expr", expr)
         object.__setattr__(self, "arg_specs", specs)
@@ -186,7 +184,8 @@ class Module(Expr):
                 found=children[0].shape,
                 hint="substitute the module first",
             )
-        own_batch = self.shape[: self.num_batch]
+        own_axes = zip(children[1:], ranks[1:], self._ranks(), strict=True)  # of the new children: sizes may change
+        own_batch = max((child.shape[gained : gained + own] for child, gained, own in own_axes), key=len, default=())
         args = [  # an argument that gains axes must show the batch axes it had not, or the two would be confused
             repeat_axes(child, own_batch[: self.num_batch - own], at=gained) if gained else child
             for child, gained, own in zip(children[1:], ranks[1:], self._ranks(), strict=True)
@@ -203,4 +202,3 @@ class Module(Expr):
         x, y = Array(torch.ones(3, 2), "x"), Array(torch.arange(2.0), "y")
         yield cls(spec, "call", a=x, b=y)
         yield cls(ModuleSpec(b, [a, b], allow_unused=True), "ignores a", a=x, b=y)
-

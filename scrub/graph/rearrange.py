@@ -7,6 +7,7 @@ tensor axis; an empty group is an axis of size 1. Numbers that stand on the righ
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -84,12 +85,13 @@ class Rearrange(Expr):
         cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None
     ) -> tuple[Shape, torch.dtype | None]:
         sizes = _solve(f"Rearrange {name!r}", children[0], params)
-        return tuple(math.prod(sizes[axis] for axis in group) for group in params[1]), children[0].dtype
+        right: Groups = params[1]
+        return tuple(math.prod([sizes[axis] for axis in group]) for group in right), children[0].dtype
 
     def axis_map(self) -> AxisMap:
         return (
             tuple(
-                self.right.index(group) if group in self.right and len(group) == 1 else AxisUse.FIXED
+                AxisUse.FIXED if not group else self.right.index(group) if group in self.right else AxisUse.MIXED
                 for group in self.left
             ),
         )
@@ -171,13 +173,14 @@ def _parse(spec: str, sizes: Mapping[str, int]) -> tuple[Groups, Groups, dict[in
                 if int(token) == 1:
                     elementary: tuple[int, ...] = ()
                 else:
-                    key = f"{token}@{is_right}{len(groups)}"
+                    key = f"{token}@{len(numbers)}"  # no two are the same axis
                     elementary = (numbers.setdefault(key, len(numbers)),)
                     known[elementary[0]] = int(token)
                     if not is_right:
                         raise ConstructionError(
                             f"Rearrange: {spec!r} would drop an axis of size {token}",
-                            hint="only axes of size 1 can be dropped; use Index or Einsum",
+                            found=token,
+                            hint="only axes of size 1 can be dropped; name it to keep it, or use Index or Einsum",
                         )
             elif token.isidentifier():
                 elementary = (numbers.setdefault(token, len(numbers)),)
@@ -193,13 +196,14 @@ def _parse(spec: str, sizes: Mapping[str, int]) -> tuple[Groups, Groups, dict[in
     for axis_name, size in sizes.items():
         if axis_name not in numbers:
             raise ConstructionError(f"Rearrange: {spec!r} has no axis {axis_name!r}", found=axis_name)
-        known[numbers[axis_name]] = size
+        known[numbers[axis_name]] = operator.index(size)
     return parsed[0], parsed[1], known
 
 
 def _solve(what: str, child: Expr, params: tuple[Any, ...]) -> list[int]:
     """Size of every elementary axis, or the error that says what does not fit."""
-    left, right, sizes = params
+    left: Groups = params[0]
+    right: Groups = params[1]
     text = f"{_side(left)} -> {_side(right)}"
     if len(left) != child.ndim:
         raise ShapeError(
@@ -212,7 +216,7 @@ def _solve(what: str, child: Expr, params: tuple[Any, ...]) -> list[int]:
         flat = [axis for group in side for axis in group]
         if len(flat) != len(set(flat)):
             raise ConstructionError(f"{what}: an axis stands twice on one side of {text!r}", hint="Einsum does this")
-    solved: list[int | None] = list(sizes)
+    solved: list[int | None] = list(params[2])
     for position, (group, size) in enumerate(zip(left, child.shape, strict=True)):
         unknown = [axis for axis in group if solved[axis] is None]
         rest = math.prod(solved[axis] or 0 for axis in group if solved[axis] is not None)

@@ -31,6 +31,10 @@ class Scalar(Expr):
                 found=type(value),
                 hint="use Array for a tensor",
             )
+        for kind in (bool, int, float):  # numpy's float64 is a float, but prints, and so hashes, differently
+            if isinstance(value, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
+                value = kind(value)
+                break
         return cls.make((), (value, as_shape(shape)), name)
 
     @property

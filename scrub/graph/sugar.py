@@ -9,6 +9,7 @@ import torch
 from scrub.graph.add import Add
 from scrub.graph.array import Array
 from scrub.graph.einsum import Einsum
+from scrub.graph.errors import ShapeError
 from scrub.graph.expr import Expr
 from scrub.graph.fluent import provide
 from scrub.graph.functions.cast import Cast
@@ -115,7 +116,18 @@ def cast(expr: Expr, *, dtype: torch.dtype | None = None, device: torch.device |
 def _axes(expr: Expr, axis: int | Sequence[int] | None) -> set[int]:
     if axis is None:
         return set(range(expr.ndim))
-    return {a % expr.ndim for a in ([axis] if isinstance(axis, int) else axis)}
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    for a in axes:
+        if not -expr.ndim <= a < expr.ndim:
+            raise ShapeError(
+                f"axis {a} does not exist in {expr!r}",
+                nodes=[expr],
+                axis=a,
+                expected=f"{-expr.ndim} to {expr.ndim - 1}",
+                found=a,
+                hint="axes count from 0, or from -1 at the end",
+            )
+    return {a % expr.ndim for a in axes}
 
 
 def _broadcast_operand(operand: Expr, shape: tuple[int, ...]) -> tuple[Expr, tuple[int, ...]]:

@@ -77,10 +77,8 @@ def to_text(
         color: whether to write terminal color codes.
 
     >>> from scrub.graph import Add, Scalar
-    >>> print(to_text(Add(Scalar(1.0, name="one"), Scalar(2.0, name="two"), name="three")))
-    'three' [] Add
-      'one' [] Scalar 1.0
-      'two' [] Scalar 2.0
+    >>> to_text(Add(Scalar(1.0, name="one"), Scalar(2.0, name="two"), name="three")).splitlines()
+    ["'three' [] Add", "  'one' [] Scalar 1.0", "  'two' [] Scalar 2.0"]
     """
     lines: list[str] = []
     for line in tree_lines(expr, max_depth=max_depth, descend=descend):
@@ -106,9 +104,7 @@ def print(  # noqa: A001
 ) -> None:
     """Print `to_text(expr)` to standard output, in color on a terminal."""
     is_terminal = sys.stdout.isatty()
-    text = to_text(
-        expr, max_depth=max_depth, descend=descend, colorer=colorer, commenter=commenter, color=is_terminal
-    )
+    text = to_text(expr, max_depth=max_depth, descend=descend, colorer=colorer, commenter=commenter, color=is_terminal)
     sys.stdout.write(text + "\n")
 
 

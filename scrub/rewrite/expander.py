@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scrub.graph import Expr, Symbol
+from scrub.graph import Expr, ModuleBindingError, Symbol
 from scrub.graph.rules import uuid_from_name
-from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
+from scrub.rewrite.iterative import IterativeMatcherIn, restrict
 from scrub.rewrite.substitute import bind
 from scrub.rewrite.update import update
 
@@ -33,22 +33,44 @@ class Expander:
 
     def run(self, expr: Expr) -> Expr:
         """The expression with everything that is found replaced; itself if nothing is."""
-        values: dict[Symbol, Expr] = {}
-        for number, (matcher, replacement) in enumerate(self.replacements):
-            expr = self._mark(expr, matcher, replacement, number, values)
-        return bind(expr, values) if values else expr
+        marks = _Marks()
+        marked = expr
+        for matcher, replacement in self.replacements:
+            top_down = restrict(matcher, term_if_matches=True)
+            marked = update(marked, top_down, lambda node, r=replacement: marks.put(node, r), assert_any_found=False)
+        if not marks.values:
+            return expr
+        result = bind(marked, marks.values)
+        _check_scope(expr, marks, result)
+        return result
 
-    def _mark(
-        self, expr: Expr, matcher: IterativeMatcherIn, replacement: Replacement, number: int, values: dict[Symbol, Expr]
-    ) -> Expr:
-        """Put a symbol where something is to be replaced: binding it then applies the batching rule everywhere."""
 
-        def mark(node: Expr) -> Expr:
-            if node in values:
-                return node
-            value = replacement if isinstance(replacement, Expr) else replacement(node)
-            symbol = Symbol(node.shape, uuid_from_name(f"expander {number} {node.digest} {value.digest}"), node.name)
-            values[symbol] = value
-            return symbol
+class _Marks:
+    """Symbols put where something is to be replaced: binding them then applies the batching rule everywhere."""
 
-        return update(expr, IterativeMatcher(matcher), mark, assert_any_found=False)
+    def __init__(self) -> None:
+        self.values: dict[Symbol, Expr] = {}
+        self.originals: dict[Symbol, Expr] = {}
+
+    def put(self, node: Expr, replacement: Replacement) -> Expr:
+        if node in self.values:
+            return node
+        original = bind(node, self.originals)  # without the marks of earlier pairs below it
+        value = replacement if isinstance(replacement, Expr) else replacement(original)
+        symbol = Symbol(original.shape, uuid_from_name(f"expander {original.digest} {value.digest}"), original.name)
+        self.values[symbol], self.originals[symbol] = value, original
+        return symbol
+
+
+def _check_scope(expr: Expr, marks: _Marks, result: Expr) -> None:
+    """What a replacement takes over from inside a module must not be left without the module."""
+    for symbol in result.free_symbols:
+        inside = [original for original in marks.originals.values() if symbol in original.free_symbols]
+        if inside and symbol not in expr.free_symbols:
+            raise ModuleBindingError(
+                f"Expander: the replacement of {inside[0]!r} uses {symbol.name!r}, a parameter of a module around it "
+                "that has to be inlined for its new batch axes",
+                nodes=[inside[0], symbol],
+                found=symbol,
+                hint="substitute that module first",
+            )

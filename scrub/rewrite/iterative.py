@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scrub.graph import ConstructionError, Expr, Module, Symbol
 from scrub.rewrite.matcher import Matcher, MatcherIn
-from scrub.rewrite.states import AllOf, Chain, Children, NoSpec, Nodes, Restrict, State, union
+from scrub.rewrite.states import AllOf, Chain, Children, Nodes, NoSpec, Restrict, State, union
 
 IterativeMatcherIn = MatcherIn
 """What path functions accept: an `IterativeMatcher`, or anything a `Matcher` accepts."""
@@ -38,12 +38,15 @@ class IterativeMatcher:
         self.state = union(list(states)) or Nodes(Matcher())
         shown = repr(Matcher(*plain)).removeprefix("Matcher(").removesuffix(")")
         nested = [c.text for c in conditions if isinstance(c, IterativeMatcher)]
-        self.text = nested[0] if nested and not plain and len(nested) == 1 else (
-            f"IterativeMatcher({', '.join([*nested, *([shown] if plain else [])])})"
+        self.text = (
+            nested[0]
+            if nested and not plain and len(nested) == 1
+            else (f"IterativeMatcher({', '.join([*nested, *([shown] if plain else [])])})")
         )
 
     @classmethod
-    def _of(cls, state: State, text: str) -> IterativeMatcher:
+    def from_state(cls, state: State, text: str) -> IterativeMatcher:
+        """The matcher that starts in this state and prints as this text."""
         made = object.__new__(cls)
         made.state = state
         made.text = text
@@ -61,7 +64,7 @@ class IterativeMatcher:
             second = IterativeMatcher(follower)
             state = Chain(state, frozenset[State](), second.state, must_be_sub)
             text += f".chain({_argument(second)}{', must_be_sub=True' if must_be_sub else ''})"
-        return IterativeMatcher._of(state, text)
+        return IterativeMatcher.from_state(state, text)
 
     def chain_many(self, *alternatives: Iterable[IterativeMatcherIn]) -> IterativeMatcher:
         """Union of `chain(*alternative)` over the alternatives."""
@@ -69,7 +72,7 @@ class IterativeMatcher:
         state = union([matcher.state for matcher in chained])
         if state is None:
             return IterativeMatcher(False)
-        return IterativeMatcher._of(state, f"any({', '.join(matcher.text for matcher in chained)})")
+        return IterativeMatcher.from_state(state, f"any({', '.join(matcher.text for matcher in chained)})")
 
     def children_matcher(self, indices: Iterable[int]) -> IterativeMatcher:
         """The children with these indices of what this finds."""
@@ -85,14 +88,14 @@ class IterativeMatcher:
 
     def filter_module_spec(self) -> IterativeMatcher:
         """The same without entering the bodies of modules."""
-        return IterativeMatcher._of(NoSpec(self.state), f"{self.text}.filter_module_spec()")
+        return IterativeMatcher.from_state(NoSpec(self.state), f"{self.text}.filter_module_spec()")
 
     def __or__(self, other: IterativeMatcherIn) -> IterativeMatcher:
         return IterativeMatcher(self, other)
 
     def __and__(self, other: IterativeMatcherIn) -> IterativeMatcher:
         second = IterativeMatcher(other)
-        return IterativeMatcher._of(AllOf((self.state, second.state)), f"({self.text} & {second.text})")
+        return IterativeMatcher.from_state(AllOf((self.state, second.state)), f"({self.text} & {second.text})")
 
     def __bool__(self) -> bool:
         raise ConstructionError(f"{self!r} is neither true nor false", hint="ask expr.are_any_found(matcher)")
@@ -131,7 +134,7 @@ def restrict(
     options += [] if end_depth is None else [f"end_depth={end_depth}"]
     options += [] if term_early_at is False else [f"term_early_at={early!r}"]
     state = Restrict(inner.state, term_if_matches, start_depth, end_depth, early)
-    return IterativeMatcher._of(state, f"restrict({', '.join([_argument(inner), *options])})")
+    return IterativeMatcher.from_state(state, f"restrict({', '.join([_argument(inner), *options])})")
 
 
 def new_traversal(
@@ -144,18 +147,18 @@ def new_traversal(
 def children_matcher(indices: Iterable[int]) -> IterativeMatcher:
     """Finds the children with these indices of the node it starts at. A module's children are [body, *arguments]."""
     chosen = frozenset(indices)
-    return IterativeMatcher._of(Children(_Indices(chosen)), f"children_matcher({set(chosen)!r})")
+    return IterativeMatcher.from_state(Children(_Indices(chosen)), f"children_matcher({set(chosen)!r})")
 
 
 def module_arg_matcher(symbol: Symbol | str) -> IterativeMatcher:
     """Finds what is bound to a parameter, given as symbol or by name, where it starts at a module."""
     shown = repr(symbol) if isinstance(symbol, str) else repr(symbol.name)
-    return IterativeMatcher._of(Children(_Argument(symbol)), f"module_arg_matcher({shown})")
+    return IterativeMatcher.from_state(Children(_Argument(symbol)), f"module_arg_matcher({shown})")
 
 
 def spec_matcher() -> IterativeMatcher:
     """Finds the body, where it starts at a module."""
-    return IterativeMatcher._of(Children(_Body()), "spec_matcher()")
+    return IterativeMatcher.from_state(Children(_Body()), "spec_matcher()")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from scrub.graph import ConstructionError, Expr
 
 MatcherIn = Any
-"""What `Matcher(...)` accepts: bool, exact name, node type, `Expr`, `Regex`, `Matcher`, predicate, or a set of these."""
+"""What `Matcher(...)` accepts: bool, name, node type, `Expr`, `Regex`, `Matcher`, predicate, or a set of these."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,24 @@ class Regex:
 
     pattern: str
 
+    def __post_init__(self) -> None:
+        try:
+            _compiled(self.pattern)
+        except re.error as error:
+            raise ConstructionError(
+                f"Regex: {self.pattern!r} is malformed: {error}", found=self.pattern, hint="see Python's re module"
+            ) from error
+
     def matches(self, name: str | None) -> bool:
         """Whether the pattern occurs in the name."""
-        swapped = re.sub(r"\\\.|\.", lambda m: "." if len(m[0]) > 1 else r"\.", self.pattern)
-        return name is not None and re.search(swapped, name) is not None
+        return name is not None and _compiled(self.pattern).search(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """With the meanings of `.` and `\\\\.` swapped."""
+    swap = {".": r"\.", r"\.": "."}
+    return re.compile(re.sub(r"\\.|\.", lambda m: swap.get(m[0], m[0]), pattern, flags=re.DOTALL))
 
 
 class Matcher:
@@ -77,7 +92,9 @@ class Matcher:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Matcher) and self.rule == other.rule and frozenset(self.parts) == frozenset(other.parts)
+        return (
+            isinstance(other, Matcher) and self.rule == other.rule and frozenset(self.parts) == frozenset(other.parts)
+        )
 
     def __hash__(self) -> int:
         return self._hash
@@ -106,13 +123,18 @@ def _flatten(conditions: Iterable[MatcherIn]) -> Iterator[Any]:
             yield from _flatten(condition)  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(condition, bool | str | Expr | Regex | Matcher | type) or callable(condition):
             if isinstance(condition, type) and not issubclass(condition, Expr):
-                raise ConstructionError(f"Matcher: {condition.__name__} is not a node type", found=condition)
+                raise ConstructionError(
+                    f"Matcher: {condition.__name__} is not a node type",
+                    expected=Expr,
+                    found=str(condition),  # pyright: ignore[reportUnknownArgumentType]
+                    hint="node types are Add, Einsum, Module, ...; a predicate is a function of a node",
+                )
             yield condition
         else:
             raise ConstructionError(
                 f"Matcher: cannot match on {condition!r}",
                 expected="bool, name, node type, Expr, Regex, Matcher, predicate, or a set of these",
-                found=type(condition),
+                found=condition,
                 hint="an IterativeMatcher goes where paths are matched: get, update, chain",
             )
 

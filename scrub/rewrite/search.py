@@ -50,7 +50,7 @@ def get_unique(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool = F
     Raises:
         MatchError: it finds none (the message says where it stopped and shows similar names) or several (shown).
     """
-    found = get(expr, matcher, see_through=see_through)
+    found = list(get_paths(expr, matcher, see_through=see_through))
     if not found:
         raise nothing_found(expr, matcher, see_through=see_through)
     if len(found) > 1:
@@ -75,7 +75,7 @@ def nothing_found(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool 
     whole = IterativeMatcher(matcher)
     lines = [f"{whole!r} finds nothing in {expr!r}"]
     for prefix in _prefixes(whole.state):
-        count = len(get(expr, IterativeMatcher._of(prefix, ""), see_through=see_through))  # pyright: ignore[reportPrivateUsage]
+        count = len(get(expr, IterativeMatcher.from_state(prefix, ""), see_through=see_through))
         lines.append(f"    {_describe(prefix)}: {count} found")
     names = list(dict.fromkeys(node.name for node in postorder([expr]) if node.name is not None))
     last = set(_names(whole.state.key[2] if isinstance(whole.state, Chain) else whole.state))

@@ -13,7 +13,6 @@ from scrub.graph import Expr, Module
 from scrub.rewrite.matcher import Matcher
 
 
-
 class State:
     """Base of all states. `key` holds everything that tells two states of one class apart."""
 
@@ -23,7 +22,7 @@ class State:
         self.key = key
         self._hash = hash((type(self), key))
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         """(found here, state of the children: None if finished, one for all, or one each)."""
         raise NotImplementedError
 
@@ -50,7 +49,7 @@ class Nodes(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         return self.key[0](node), self
 
 
@@ -59,7 +58,7 @@ class Here(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         return True, None
 
 
@@ -68,7 +67,7 @@ class Children(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         indices = self.key[0](node)
         return False, tuple(Here() if i in indices else None for i in range(len(node.children)))
 
@@ -78,7 +77,7 @@ class Restrict(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         inner, term_if_matches, start, end, early = self.key
         if end is not None and end <= 0:
             return False, None
@@ -95,7 +94,7 @@ class NoSpec(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         found, following = self.key[0].step(node)
         if not isinstance(node, Module):
             return found, map_next(following, NoSpec)
@@ -108,7 +107,7 @@ class AnyOf(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         steps = [state.step(node) for state in self.key[0]]
         return any(found for found, _ in steps), merge_next(node, [n for _, n in steps], union)
 
@@ -118,7 +117,7 @@ class AllOf(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         steps = [state.step(node) for state in self.key[0]]
 
         def intersect(states: list[State | None]) -> State | None:
@@ -133,7 +132,7 @@ class Chain(State):
 
     __slots__ = ()
 
-    def step(self, node: Expr) -> tuple[bool, State | None | tuple[State | None, ...]]:
+    def step(self, node: Expr) -> tuple[bool, State | tuple[State | None, ...] | None]:
         first, started, second, must_be_sub = self.key
         found_first, first_next = first.step(node)
         running: list[State] = list(started)
@@ -166,7 +165,7 @@ def union(states: list[State | None]) -> State | None:
     return AnyOf(frozenset(flat))
 
 
-def next_for(following: State | None | tuple[State | None, ...], child: int) -> State | None:
+def next_for(following: State | tuple[State | None, ...] | None, child: int) -> State | None:
     """The state of one child."""
     if isinstance(following, tuple):
         return following[child] if child < len(following) else None
@@ -174,8 +173,8 @@ def next_for(following: State | None | tuple[State | None, ...], child: int) -> 
 
 
 def map_next(
-    following: State | None | tuple[State | None, ...], wrap: Callable[[State], State]
-) -> State | None | tuple[State | None, ...]:
+    following: State | tuple[State | None, ...] | None, wrap: Callable[[State], State]
+) -> State | tuple[State | None, ...] | None:
     """`wrap` every state that is not finished."""
     if isinstance(following, tuple):
         return tuple(None if state is None else wrap(state) for state in following)
@@ -184,9 +183,9 @@ def map_next(
 
 def merge_next(
     node: Expr,
-    nexts: list[State | None | tuple[State | None, ...]],
+    nexts: list[State | tuple[State | None, ...] | None],
     combine: Callable[[list[State | None]], State | None],
-) -> State | None | tuple[State | None, ...]:
+) -> State | tuple[State | None, ...] | None:
     """Combine what several states say about the children; one answer for all where none tells children apart."""
     if any(isinstance(following, tuple) for following in nexts):
         return tuple(combine([next_for(n, i) for n in nexts]) for i in range(len(node.children)))

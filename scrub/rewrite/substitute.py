@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from scrub.graph import Expr, Module, ModuleBindingError, Symbol, postorder, provide, rebuild, rebuild_batched
 from scrub.graph.rearrange import repeat_axes
+from scrub.graph.rules import uuid_from_name
 
 
 def bind(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
@@ -53,7 +54,25 @@ def partially_substitute(module: Module, names: Mapping[str, object] | set[str])
     """The module with only some parameters inlined; the others stay parameters."""
     chosen = {symbol: arg for symbol, arg in module.bindings.items() if symbol.name in names}
     kept = {symbol: arg for symbol, arg in module.bindings.items() if symbol not in chosen}
-    return Module.from_bindings(bind(module.body, chosen), kept, module.name)
+    for arg in chosen.values():
+        captured = [symbol for symbol in arg.free_symbols if symbol in kept]
+        if captured:
+            raise ModuleBindingError(
+                f"inlining {arg!r} would let module {module.name!r} capture its free symbol {captured[0].name!r}",
+                nodes=[arg, module, captured[0]],
+                found=captured[0],
+                hint="bind that symbol first, or substitute the whole module",
+            )
+    if not any(arg.ndim > symbol.ndim for symbol, arg in chosen.items()):
+        specs = tuple(spec for spec in module.params if spec.symbol in kept)
+        return Module.make((bind(module.body, chosen), *kept.values()), specs, module.name)
+    # the body itself gains batch axes, which parameters that stay may share: they take theirs into the body
+    whole = {
+        symbol: Symbol(arg.shape, uuid_from_name(f"whole {symbol.digest}"), symbol.name) for symbol, arg in kept.items()
+    }
+    body = bind(module.body, chosen | whole)
+    body = repeat_axes(body, module.shape[: module.ndim - body.ndim])
+    return Module.from_bindings(body, {whole[symbol]: arg for symbol, arg in kept.items()}, module.name)
 
 
 def _inline_where(expr: Expr, condition: Callable[[Module], bool]) -> Expr:
@@ -75,11 +94,11 @@ def _inline_where(expr: Expr, condition: Callable[[Module], bool]) -> Expr:
 
 def _finish(module: Module, result: Expr) -> Expr:
     """Batch axes that only unused arguments bring, and the name."""
-    is_symbol = isinstance(module.body, Symbol)
     missing = module.shape[: module.ndim - result.ndim]
+    is_leaf = isinstance(module.body, Symbol) or isinstance(result, Symbol) or result in module.args
     if missing:
         result = repeat_axes(result, missing)
-    return result if module.name is None or (is_symbol and not missing) else result.rename(module.name)
+    return result if module.name is None or (is_leaf and not missing) else result.rename(module.name)
 
 
 def _free_in_body(module: Module) -> set[Symbol]:

@@ -7,7 +7,6 @@ draws. Memory does not grow with the number of draws, and no number depends on t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import overload
 
@@ -85,7 +84,6 @@ def estimate(
         raise EstimateError(f"batch_size must be at least 1, not {batch_size}", found=batch_size)
     for expr in named.values():
         _check_ready(expr)
-    started = time.perf_counter()
     work = Estimation(named, spec, biased=biased)
     total, done = spec.num_draws, 0
     target = None if work.is_exact else target_stderr  # part of an enumeration is no estimate
@@ -99,7 +97,7 @@ def estimate(
             progress(done, total)
         if target is not None and done % _CHECK_EVERY == 0 and work.largest_stderr() <= target:
             break
-    results = work.results(seconds=time.perf_counter() - started)
+    results = work.results()
     return results["value"] if isinstance(exprs, Expr) else results
 
 

@@ -38,7 +38,7 @@ class Estimate:
         value, stderr: float64 tensors of the shape of the expression; the standard error is 0 for an enumeration.
         n: number of draws.
         seed: of the draws, None where they come from a seeder or an enumeration.
-        seconds: wall time of the whole estimation that this is part of.
+        seconds: wall time of evaluating it on all draws, beyond what the expressions estimated before it took.
     """
 
     name: str

@@ -88,9 +88,9 @@ class Estimation:
 
     def largest_stderr(self) -> float:
         """The largest standard error of any element of any estimate so far."""
-        return max((float(e.stderr.max()) for e in self.results(seconds=0.0).values() if e.stderr.numel()), default=0.0)
+        return max((float(e.stderr.max()) for e in self.results().values() if e.stderr.numel()), default=0.0)
 
-    def results(self, *, seconds: float) -> Estimates:
+    def results(self) -> Estimates:
         """The estimates from the draws so far."""
         highest = max((cumulant.order for cumulant in self.cumulants), default=1)
         blocks = range(self.num_blocks if self.num_blocks > highest and not self.is_exact else 0)
@@ -102,7 +102,7 @@ class Estimation:
         seed = self.spec.seed if isinstance(self.spec, RandomSampleSpec) and self.spec.seeder is None else None
         return Estimates(
             {
-                name: Estimate(name, values[name], self._stderr(name, joint), self.n, seed, joint, seconds)
+                name: Estimate(name, values[name], self._stderr(name, joint), self.n, seed, joint, self._seconds(name))
                 for name in self.exprs
             }
         )
@@ -129,6 +129,19 @@ class Estimation:
         if name not in joint.replicates:
             return torch.full(self.exprs[name].shape, float("inf"), dtype=torch.float64)
         return jackknife_covariance(joint.replicates[name], joint.replicates[name]).sqrt()
+
+    def _seconds(self, name: str) -> float:
+        """Time for what this expression needs per draw, beyond what the expressions before it needed."""
+        if name in self.per_draw:
+            return self.program.seconds(self.program.exprs[list(self.per_draw).index(name)])
+        known: set[Expr] = set()
+        for other in self.functions:
+            own = {c for c in postorder([self.exprs[other]]) if isinstance(c, Cumulant)} - known
+            if other == name:
+                wanted = dict.fromkeys(child for cumulant in own for child in cumulant.children)
+                return sum(self.program.seconds(child) for child in wanted)
+            known |= own
+        return 0.0
 
     def _scalar_covariance(self) -> torch.Tensor:
         if not self.scalars or self.n < 2:

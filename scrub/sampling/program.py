@@ -29,6 +29,7 @@ class BatchProgram:
         for expr in self.exprs:
             if not expr.can_be_sampled:
                 raise SampleSpecError(f"{expr!r} holds random variables that cannot be drawn", nodes=[expr])
+        self._seconds: dict[Expr, float] = {}
         self._batched: dict[int, tuple[list[Expr], dict[Expr, Symbol]]] = {}
 
     def run(self, start: int, stop: int) -> list[torch.Tensor]:
@@ -39,11 +40,18 @@ class BatchProgram:
         exprs, rows = self._batched[size]
         device = next((expr.device for expr in exprs if expr.device is not None), None)
         drawn = {symbol: self.spec.rows(group, start, stop).to(device or "cpu") for group, symbol in rows.items()}
-        values = evaluate_many(exprs, drawn)
+        seconds: dict[Expr, float] = {}
+        values = evaluate_many(exprs, drawn, seconds=seconds)
+        for expr, batched in zip(self.exprs, exprs, strict=True):
+            self._seconds[expr] = self._seconds.get(expr, 0.0) + seconds.pop(batched, 0.0)
         return [
             value if value.ndim > expr.ndim else value.expand(size, *value.shape)  # it holds no variable
             for value, expr in zip(values, self.exprs, strict=True)
         ]
+
+    def seconds(self, expr: Expr) -> float:
+        """Time that evaluating an expression took so far, beyond what the expressions before it took."""
+        return self._seconds.get(expr, 0.0)
 
     def _prepare(self, size: int) -> tuple[list[Expr], dict[Expr, Symbol]]:
         rows = {

@@ -122,7 +122,9 @@ def test_2_5_concat_and_stack_against_torch() -> None:
 
 def test_2_5_concat_errors() -> None:
     x, y = rc.Array(X, "x"), rc.Array(torch.ones(3, 3, 1), "y")
-    with pytest.raises(rc.ShapeError, match=r"(?s)Concat 'c': shapes must agree except along axis 1.*'x'.*'z' \[3, 3\].*hint"):
+    with pytest.raises(
+        rc.ShapeError, match=r"(?s)Concat 'c': shapes must agree except along axis 1.*'x'.*'z' \[3, 3\].*hint"
+    ):
         rc.Concat(x, rc.Array(torch.ones(3, 3), "z"), axis=1, name="c")
     with pytest.raises(rc.ShapeError, match="shapes must agree"):
         rc.Concat(x, y, axis=0)

@@ -69,7 +69,9 @@ def test_3_batch_errors_name_node_sizes_and_what_to_do() -> None:
     with pytest.raises(rc.BatchError, match=r"Einsum 'e': 'x' .* cannot be replaced by something with fewer axes"):
         rebuild_batched(EINSUM, [ones(3), ones(3, 5)])
     cut = rc.Index(named("x", 2, 3), I[:, 0], name="cut")
-    with pytest.raises(rc.BatchError, match=r"Index 'cut': the size of axis 1 of 'x' \[2, 3\] .* cannot change") as caught:
+    with pytest.raises(
+        rc.BatchError, match=r"Index 'cut': the size of axis 1 of 'x' \[2, 3\] .* cannot change"
+    ) as caught:
         rebuild_batched(cut, [ones(2, 4)])
     assert (caught.value.axis, caught.value.expected, caught.value.found) == (1, 3, 4)
 
@@ -92,7 +94,9 @@ def test_3_generated_batches_of_einsums_against_a_loop(spec: str, batch: list[in
     shapes = OPERATIONS[spec]
     ranks = [data.draw(st.integers(0, len(batch))) for _ in shapes]
     node = rc.Einsum.from_string(spec, *(ones(*s) for s in shapes))
-    values = [torch.randn((*batch[len(batch) - r :], *s), dtype=torch.float64) for r, s in zip(ranks, shapes, strict=True)]
+    values = [
+        torch.randn((*batch[len(batch) - r :], *s), dtype=torch.float64) for r, s in zip(ranks, shapes, strict=True)
+    ]
     result = rebuild_batched(node, [rc.Array(v) for v in values]).evaluate()
     expected = loop_and_stack(lambda x, y: einsum_by_torch(spec, x, y), values, [len(s) for s in shapes])
     assert_same(result, expected)
@@ -109,6 +113,8 @@ def test_3_generated_batches_of_sums_against_a_loop(batch: list[int], data: st.D
     shapes = [data.draw(st.sampled_from([(), (3,), (1,), (2, 3), (2, 1), (1, 3)])) for _ in range(3)]
     ranks = [data.draw(st.integers(0, len(batch))) for _ in shapes]
     node = rc.Add(*(ones(*s) for s in shapes))
-    values = [torch.randn((*batch[len(batch) - r :], *s), dtype=torch.float64) for r, s in zip(ranks, shapes, strict=True)]
+    values = [
+        torch.randn((*batch[len(batch) - r :], *s), dtype=torch.float64) for r, s in zip(ranks, shapes, strict=True)
+    ]
     result = rebuild_batched(node, [rc.Array(v) for v in values]).evaluate()
     assert_same(result, loop_and_stack(lambda *v: sum(v, torch.zeros(())), values, [len(s) for s in shapes]))

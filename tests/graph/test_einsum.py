@@ -60,7 +60,9 @@ def test_2_1_sizes_must_match_exactly() -> None:
 
 
 def test_2_1_an_output_axis_in_no_input_is_an_error() -> None:
-    with pytest.raises(rc.ConstructionError, match=r"(?s)Einsum 'e': output axis 5 is in no operand.*'x'.*hint: Rearrange"):
+    with pytest.raises(
+        rc.ConstructionError, match=r"(?s)Einsum 'e': output axis 5 is in no operand.*'x'.*hint: Rearrange"
+    ):
         rc.Einsum((rc.Array(SQUARE, "x"), (0, 1)), out_axes=(5,), name="e")
 
 
@@ -110,9 +112,7 @@ def test_2_1_generated_specs_against_torch(
 ) -> None:
     operands, out, sizes = spec
     generator = torch.Generator().manual_seed(seed)
-    tensors = [
-        torch.randn([sizes[a] for a in axes], generator=generator, dtype=torch.float64) for axes in operands
-    ]
+    tensors = [torch.randn([sizes[a] for a in axes], generator=generator, dtype=torch.float64) for axes in operands]
     made = rc.Einsum(*((rc.Array(t), axes) for t, axes in zip(tensors, operands, strict=True)), out_axes=out)
     arguments: list[object] = []
     for tensor, axes in zip(tensors, operands, strict=True):

@@ -66,7 +66,7 @@ def test_any_flipped_byte_is_found(file: Path) -> None:
             changed = bytearray(data)
             changed[at] ^= mask
             file.write_bytes(bytes(changed))
-            with pytest.raises(rc.FileError, match="expr.safetensors"):
+            with pytest.raises(rc.FileError, match=r"expr\.safetensors"):
                 rc.load(file)
 
 
@@ -75,7 +75,7 @@ def test_truncated_files(file: Path) -> None:
     data = file.read_bytes()
     for length in (0, 1, 7, 8, 20, len(data) // 2, len(data) - 1):
         file.write_bytes(data[:length])
-        with pytest.raises(rc.FileError, match="(?s)truncated.*hint: "):
+        with pytest.raises(rc.FileError, match=r"(?s)truncated.*hint: "):
             rc.load(file)
 
 
@@ -83,7 +83,7 @@ def test_foreign_files(file: Path) -> None:
     safetensors.torch.save_file({"w": torch.ones(2)}, file)
     for content in (file.read_bytes(), b"PK\x03\x04 not ours", b"\xff" * 100, struct.pack("<Q", 2) + b"[]"):
         file.write_bytes(content)
-        with pytest.raises(rc.FileError, match="(?s)holds no expression.*not written by scrub.*hint: rc.save"):
+        with pytest.raises(rc.FileError, match=r"(?s)holds no expression.*not written by scrub.*hint: rc.save"):
             rc.load(file)
 
 
@@ -126,7 +126,9 @@ def test_consistent_but_wrong_files(file: Path, change: str, to: str, message: s
 def test_an_unknown_function(file: Path) -> None:
     rc.save(rc.softmax(X), file)
     rewritten(file, '"softmax"', '"hardmax"')
-    with pytest.raises(rc.FileError, match=r"(?s)unknown function 'hardmax'.*hint: import the module that registers it"):
+    with pytest.raises(
+        rc.FileError, match=r"(?s)unknown function 'hardmax'.*hint: import the module that registers it"
+    ):
         rc.load(file)
 
 

@@ -155,5 +155,5 @@ def test_pow_takes_the_dtype_of_the_array() -> None:
     assert root.evaluate().tolist() == [2, 3]
     square = rc.GeneralFunction(rc.Array(torch.tensor([3])), rc.Scalar(2), spec=power)
     assert square.dtype == square.evaluate().dtype == torch.int64
-    with pytest.raises(rc.DtypeError, match="a scalar that is not a torch.int64"):
+    with pytest.raises(rc.DtypeError, match=r"a scalar that is not a torch\.int64"):
         rc.GeneralFunction(rc.Array(torch.tensor([3])), rc.Scalar(0.5), spec=power).evaluate()

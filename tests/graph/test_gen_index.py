@@ -21,7 +21,7 @@ J = torch.tensor([[[0, 1], [2, 3], [4, 0], [1, 1]]])
 
 def by_hand(x: torch.Tensor, index: torch.Tensor, dim: int, batch_x: bool, batch_index: bool) -> torch.Tensor:
     """Every entry of the index on its own."""
-    if batch_x and not batch_index or not batch_x and not batch_index:
+    if (batch_x and not batch_index) or (not batch_x and not batch_index):
         d = dim % x.ndim
         out = torch.zeros((*x.shape[:d], *index.shape, *x.shape[d + 1 :]))
         for at in itertools.product(*map(range, index.shape)):
@@ -92,14 +92,18 @@ def test_2_7_values_out_of_range_are_an_error_at_evaluation(bad: int, batch_x: b
     index = torch.tensor([0, bad])
     x = torch.zeros(2, 5, 7) if batch_x and batch_index else TABLE
     made = gen_index(rc.Array(x), rc.Array(index), -2, batch_x, batch_index)
-    with pytest.raises(rc.ShapeError, match=rf"(?s)gen_index.*index {bad} is out of range for an axis of size 5.*hint") as e:
+    with pytest.raises(
+        rc.ShapeError, match=rf"(?s)gen_index.*index {bad} is out of range for an axis of size 5.*hint"
+    ) as e:
         made.evaluate()
     assert (e.value.found, e.value.expected) == (bad, "0 to 4")
 
 
 def test_2_7_errors() -> None:
     x, index = rc.Array(TABLE, "x"), rc.Array(J, "index")
-    with pytest.raises(rc.DtypeError, match=r"(?s)GeneralFunction 'g'.*index must be int64, not torch.float32.*'x' \[5, 7\]"):
+    with pytest.raises(
+        rc.DtypeError, match=r"(?s)GeneralFunction 'g'.*index must be int64, not torch.float32.*'x' \[5, 7\]"
+    ):
         gen_index(x, rc.Array(TABLE), -1, name="g")
     with pytest.raises(rc.ShapeError, match=r"index_dim 2 is not an axis of 2"):
         gen_index(x, index, 2)
@@ -107,7 +111,7 @@ def test_2_7_errors() -> None:
         gen_index(x, index, 0, batch_x=True, batch_index=False)
     with pytest.raises(rc.ShapeError, match=r"index shape \(1, 4, 2\) must be a prefix of the shape \(5, 7\) of x"):
         gen_index(x, index, 0, batch_x=True)
-    with pytest.raises(rc.DtypeError, match="must be int64, not torch.float64"):
+    with pytest.raises(rc.DtypeError, match=r"must be int64, not torch\.float64"):
         gen_index(x, rc.Scalar(1), 0).evaluate()
 
 

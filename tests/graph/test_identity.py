@@ -100,7 +100,11 @@ def test_1_2_digests_are_the_same_in_every_process() -> None:
     run = [sys.executable, "-c", PROGRAM]
     digests = {subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)}
     here: dict[str, object] = {}
-    exec(PROGRAM.replace("print(", "digest = (").replace("import torch, scrub as rc", ""), {"torch": torch, "rc": rc}, here)
+    exec(
+        PROGRAM.replace("print(", "digest = (").replace("import torch, scrub as rc", ""),
+        {"torch": torch, "rc": rc},
+        here,
+    )
     assert digests == {here["digest"]}
 
 
@@ -175,7 +179,9 @@ def test_1_5_free_symbols_in_order_of_first_visit_without_bound_ones() -> None:
 def test_frozen_attributes() -> None:
     x = rc.Array(T, "x")
     for attribute in ("name", "children", "shape", "anything"):
-        with pytest.raises(rc.FrozenError, match=rf"(?s)immutable: cannot set '{attribute}'.*'x' \[2\] Array.*hint: .*rename"):
+        with pytest.raises(
+            rc.FrozenError, match=rf"(?s)immutable: cannot set '{attribute}'.*'x' \[2\] Array.*hint: .*rename"
+        ):
             setattr(x, attribute, None)
     with pytest.raises(rc.FrozenError, match="cannot delete 'name'"):
         del x.name

@@ -24,7 +24,9 @@ def test_2_4_tensors_on_several_axes_are_independent() -> None:
 
 def test_2_4_slices_do_not_saturate() -> None:
     x = rc.Array(X[0, :, 0].contiguous(), "x")
-    with pytest.raises(rc.ShapeError, match=r"(?s)Index 'i': slice 1:10 does not fit axis 0 of size 5.*'x' \[5\].*saturate"):
+    with pytest.raises(
+        rc.ShapeError, match=r"(?s)Index 'i': slice 1:10 does not fit axis 0 of size 5.*'x' \[5\].*saturate"
+    ):
         x.index(I[1:10], name="i")
     for bad in (I[6:], I[:-6], I[3:2], I[-1:-2]):
         with pytest.raises(rc.ShapeError, match="does not fit axis 0 of size 5"):

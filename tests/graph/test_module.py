@@ -34,8 +34,13 @@ def test_4_1_children_are_the_body_and_the_arguments() -> None:
 
 def test_4_1_binding_errors_name_the_parameters() -> None:
     x = array("x", 2)
-    for arguments, message in [({"a": x}, r"nothing is bound to \['b'\]"), ({"a": x, "b": x, "c": x}, r"no parameter named \['c'\]")]:
-        with pytest.raises(rc.ModuleBindingError, match=rf"(?s)Module 'call': {message}.*hint: the parameters are \['a', 'b'\]"):
+    for arguments, message in [
+        ({"a": x}, r"nothing is bound to \['b'\]"),
+        ({"a": x, "b": x, "c": x}, r"no parameter named \['c'\]"),
+    ]:
+        with pytest.raises(
+            rc.ModuleBindingError, match=rf"(?s)Module 'call': {message}.*hint: the parameters are \['a', 'b'\]"
+        ):
             rc.Module(PRODUCT, "call", **arguments)
     with pytest.raises(rc.ModuleBindingError, match="two parameters are named 'a'"):
         rc.ModuleSpec(A, [A, rc.Symbol.new_with_random_uuid((2,), "a")])
@@ -43,7 +48,9 @@ def test_4_1_binding_errors_name_the_parameters() -> None:
         rc.ModuleSpec(A, [rc.Symbol.new_with_random_uuid((2,))])
     with pytest.raises(rc.ModuleBindingError, match=r"(?s)body does not use parameter 'b'.*allow_unused=True"):
         rc.ModuleSpec(A.scale(2.0), [A, B])
-    with pytest.raises(rc.ModuleBindingError, match=r"(?s)'x' \[2\] .*does not fit parameter 'a' of shape \(3,\).*hint") as caught:
+    with pytest.raises(
+        rc.ModuleBindingError, match=r"(?s)'x' \[2\] .*does not fit parameter 'a' of shape \(3,\).*hint"
+    ) as caught:
         rc.Module(rc.ModuleSpec(symbol("a", 3), [symbol("a", 3)]), "call", a=x)
     assert (caught.value.axis, caught.value.expected, caught.value.found) == (-1, (3,), (2,))
 
@@ -78,9 +85,14 @@ def test_3_heads_and_samples(gained: set[int], samples: tuple[int, ...]) -> None
     """A module that has batch axes already (8 heads), whose arguments gain sample axes, of that same size too."""
     x, w, v = symbol("x", 3), symbol("w", 4, 3), symbol("v", 4)
     body = rc.Einsum.from_string("d,ed->e", x, w).mul(v).add(rc.softmax(v))
-    module = rc.Module(rc.ModuleSpec(body, [x, w, v]), "attn", x=array("x", 3), w=array("w", 8, 4, 3), v=array("v", 8, 4))
+    module = rc.Module(
+        rc.ModuleSpec(body, [x, w, v]), "attn", x=array("x", 3), w=array("w", 8, 4, 3), v=array("v", 8, 4)
+    )
     values = [array(f"new{i}", *(samples if i in gained else ()), *c.shape) for i, c in enumerate(module.args)]
-    batched = rebuild_batched(module, [module.body, *(v if i in gained else a for i, (v, a) in enumerate(zip(values, module.args, strict=True)))])
+    batched = rebuild_batched(
+        module,
+        [module.body, *(v if i in gained else a for i, (v, a) in enumerate(zip(values, module.args, strict=True)))],
+    )
     chosen = sorted(gained)
 
     def one(*entries: torch.Tensor) -> torch.Tensor:

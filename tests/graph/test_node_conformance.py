@@ -16,9 +16,7 @@ from scrub.graph import NODES, rebuild_batched
 from tests.independent import assert_same, loop_and_stack, value_of
 
 EXAMPLES = [
-    pytest.param(node, id=f"{kind}-{i}")
-    for kind, cls in sorted(NODES.items())
-    for i, node in enumerate(cls.examples())
+    pytest.param(node, id=f"{kind}-{i}") for kind, cls in sorted(NODES.items()) for i, node in enumerate(cls.examples())
 ]
 COMPUTABLE = [p for p in EXAMPLES if p.values[0].is_explicitly_computable]
 TOLERANCE = 2e-5  # examples are float32
@@ -115,11 +113,18 @@ def test_the_axis_map_is_true(node: rc.Expr) -> None:
                 children.append(child.index(idx) if axis in uses else child)
             if tuple(children) == node.children:
                 continue
-            if all(axis not in uses or child.shape[uses.index(axis)] == 1 for child, uses in zip(node.children, axis_map, strict=True)):
+            if all(
+                axis not in uses or child.shape[uses.index(axis)] == 1
+                for child, uses in zip(node.children, axis_map, strict=True)
+            ):
                 continue
-            if not all(axis in uses for uses in axis_map) and not isinstance(node, rc.Add | rc.Einsum | rc.GeneralFunction):
+            if not all(axis in uses for uses in axis_map) and not isinstance(
+                node, rc.Add | rc.Einsum | rc.GeneralFunction
+            ):
                 continue  # the other children would keep the old size
-            assert_same(rebuild_batched(node, children).evaluate(), expected.narrow(axis, position, 1), tolerance=TOLERANCE)
+            assert_same(
+                rebuild_batched(node, children).evaluate(), expected.narrow(axis, position, 1), tolerance=TOLERANCE
+            )
 
 
 def with_values(node: rc.Expr, chosen: Iterable[int], values: Sequence[torch.Tensor]) -> list[rc.Expr]:
@@ -141,14 +146,16 @@ def test_batching_equals_a_loop(node: rc.Expr, axes: tuple[int, ...]) -> None:
     for chosen in choices:
         values = [batched_like(node.children[i], own, seed=i) for i, own in chosen.items()]
         if node.dtype is not None:  # a scalar takes the dtype of its neighbours, an array must have it
-            values = [v.to(node.dtype) if node.children[i].dtype is None else v for i, v in zip(chosen, values, strict=True)]
+            values = [
+                v.to(node.dtype) if node.children[i].dtype is None else v for i, v in zip(chosen, values, strict=True)
+            ]
         try:
             batched = rebuild_batched(node, with_values(node, chosen, values))
         except rc.BatchError as error:
             assert_batch_error_is_declared(node, chosen, error)
             continue
 
-        def call(*entries: torch.Tensor) -> torch.Tensor:
+        def call(*entries: torch.Tensor, chosen: Iterable[int] = tuple(chosen)) -> torch.Tensor:
             return value_of(node.with_children(with_values(node, chosen, entries)))
 
         expected = loop_and_stack(call, values, [node.children[i].ndim for i in chosen])

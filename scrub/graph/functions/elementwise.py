@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import Shape
 from scrub.graph.functions.base import Function, FunctionShape, function, require_floating
 
@@ -44,7 +45,12 @@ class Elementwise(Function):
 
     def __post_init__(self) -> None:
         if self.function not in ELEMENTWISE:
-            raise ValueError(f"{self.function!r} is not one of {sorted(ELEMENTWISE)}")
+            raise ConstructionError(
+                f"{self.function!r} is not an elementwise function",
+                expected=sorted(ELEMENTWISE),
+                found=self.function,
+                hint=f"one of {', '.join(sorted(ELEMENTWISE))}; a new one is a row of ELEMENTWISE",
+            )
 
     @property
     def label(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scrub.graph.errors import ShapeError
+from scrub.graph.errors import DtypeError, ShapeError
 from scrub.graph.expr import Shape
 from scrub.graph.functions.base import Function, FunctionShape, function
 
@@ -41,14 +41,12 @@ class GenIndex(Function):
                 raise ValueError(f"the index shape {index} must be a prefix of the shape {x} of x")
             rest = x[len(index) :]
             dim = self._dim(len(rest))
-            return FunctionShape(
-                index + rest[:dim] + rest[dim + 1 :], len(rest) - 1, (True, True), (len(rest), 0)
-            )
+            return FunctionShape(index + rest[:dim] + rest[dim + 1 :], len(rest) - 1, (True, True), (len(rest), 0))
         dim = self._dim(len(x))
         if self.batch_index:
             return FunctionShape(index + x[:dim] + x[dim + 1 :], len(x) - 1, (False, True), (len(x), 0))
         if self.batch_x and self.index_dim >= 0:
-            raise ValueError("with batch_x alone, index_dim counts from the end (it must be negative)")
+            raise ValueError(f"with batch_x alone, index_dim counts from the end: {dim - len(x)}, not {self.index_dim}")
         shape = x[:dim] + index + x[dim + 1 :]
         own = -self.index_dim if self.batch_x else len(x)
         opaque = len(index) + own - 1 if self.batch_x else len(shape)
@@ -63,12 +61,18 @@ class GenIndex(Function):
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         x, index = values
         if index.dtype != torch.int64:
-            raise ShapeError(f"{self.label}: the index must be int64, not {index.dtype}", found=index.dtype)
+            raise DtypeError(
+                f"{self.label}: the index must be int64, not {index.dtype}",
+                expected=torch.int64,
+                found=index.dtype,
+                hint="an index is an Array of positions; a Scalar has no dtype of its own",
+            )
         if self.batch_x and self.batch_index:
             return self._gather(x, index)
         dim = self._dim(x.ndim)
         self._check_range(index, x.shape[dim])
-        picked = x.index_select(dim, index.reshape(-1)).unflatten(dim, index.shape)
+        flat = x.index_select(dim, index.reshape(-1))
+        picked = flat.reshape((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]))
         if not self.batch_index:
             return picked
         order = [*range(dim, dim + index.ndim), *range(dim), *range(dim + index.ndim, picked.ndim)]
@@ -93,6 +97,7 @@ class GenIndex(Function):
                 axis=self.index_dim,
                 expected=f"0 to {size - 1}",
                 found=int(bad[0]),
+                hint="positions are not taken modulo the size, and negative ones do not count from the end",
             )
 
     @classmethod

@@ -9,6 +9,7 @@ import torch
 
 from scrub.graph.expr import Shape
 from scrub.graph.functions.base import Function, FunctionShape, function
+from scrub.graph.rules import to_common_dtype
 
 
 @function
@@ -19,7 +20,7 @@ class Pow(Function):
     def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
         base, exponent = shapes
         try:
-            shape = tuple(torch.broadcast_shapes(base, exponent))
+            shape: Shape = tuple(torch.broadcast_shapes(base, exponent))  # pyright: ignore[reportUnknownArgumentType]
         except RuntimeError as error:
             raise ValueError(f"base {base} and exponent {exponent} do not broadcast") from error
         is_batchable = (len(base) == len(shape), len(exponent) == len(shape))
@@ -32,7 +33,11 @@ class Pow(Function):
         return known.pop() if known else None
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
-        return torch.pow(*values)
+        base, exponent = values
+        if base.dtype != exponent.dtype:  # then one is made of scalars alone, which take the dtype of the other
+            dtype = exponent.dtype if base.dtype == torch.float64 else base.dtype
+            base, exponent = to_common_dtype("pow", values, dtype)
+        return torch.pow(base, exponent)
 
     @classmethod
     def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:

@@ -1,0 +1,154 @@
+"""Nothing is recursive in depth, and nothing counts paths: deep chains, deep modules, DAGs with 2^60 paths."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import pickle
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import scrub as rc
+from scrub import IterativeMatcher
+
+DEPTH = 10_000
+ONE = rc.Scalar(1.0, name="one")
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """CPU time, since other programs may run."""
+    start = time.process_time()
+    yield
+    assert time.process_time() - start < seconds
+
+
+def chain(depth: int = DEPTH) -> rc.Expr:
+    node: rc.Expr = rc.Array(torch.tensor(0.0, dtype=torch.float64), "start")
+    for _ in range(depth):
+        node = rc.Add(node, ONE)
+    return node
+
+
+def doubling(levels: int = 60) -> rc.Expr:
+    """x + x, and so on: 2^60 paths to x, of which half pass "left" at every level."""
+    node: rc.Expr = rc.Array(torch.tensor(1.0, dtype=torch.float64), "x")
+    for _ in range(levels):
+        node = rc.Add(rc.Add(node, name="left"), rc.Add(node, name="right"))
+    return node
+
+
+@pytest.fixture(scope="module")
+def deep() -> rc.Expr:
+    return chain()
+
+
+def test_chain_evaluates(deep: rc.Expr) -> None:
+    with within(20):
+        assert deep.evaluate().item() == DEPTH
+
+
+def test_chain_is_found_in_and_updated(deep: rc.Expr) -> None:
+    with within(20):
+        assert deep.get("start")[0].name == "start"
+        assert len(deep.get_paths("start")[deep.get_unique("start")]) == DEPTH + 1
+        changed = deep.update("start", lambda n: rc.Scalar(5.0))
+        assert changed.evaluate().item() == DEPTH + 5
+        assert deep.update(IterativeMatcher(rc.Add).chain("start"), lambda n: n) is deep
+
+
+def test_chain_is_pickled_copied_and_printed(deep: rc.Expr) -> None:
+    with within(20):
+        assert pickle.loads(pickle.dumps(deep)) is deep
+        assert copy.deepcopy(deep) is deep
+        assert len(rc.to_text(deep).splitlines()) == 2 * DEPTH + 1
+        assert len(repr(deep)) < 200
+
+
+def test_chain_is_substituted_and_expanded() -> None:
+    s = rc.Symbol.new_from_name((), "s")
+    body: rc.Expr = s
+    for _ in range(DEPTH):
+        body = rc.Add(body, ONE)
+    with within(30):
+        call = rc.module_new_bind(body, (s, rc.Array(torch.tensor([0.0, 2.0], dtype=torch.float64), "x")))
+        assert call.substitute().evaluate().tolist() == [DEPTH, DEPTH + 2]
+        seen = call.update("x", lambda n: n.scale(2.0), see_through=True)
+        assert seen.cast(rc.Module).body is body
+        expanded = rc.Expander(("one", rc.Scalar(1.0, (3,)))).run(body)
+        assert expanded.shape == (3,)
+
+
+def test_chain_is_freed() -> None:
+    node = rc.Add(chain(DEPTH), rc.Scalar(0.125))
+    reference = weakref.ref(node)
+    del node
+    gc.collect()
+    assert reference() is None
+
+
+def nested_modules(depth: int) -> rc.Expr:
+    """f_n(x) = f_{n-1}(x + 1) + x, each level a module in the body of the next."""
+    symbols = [rc.Symbol.new_from_name((), f"s{i}") for i in range(depth)]
+    body: rc.Expr = rc.Add(symbols[0], ONE, name="core")
+    for inner, outer in itertools.pairwise(symbols):
+        call = rc.Module(rc.ModuleSpec(body, [inner]), f"call {inner.name}", **{str(inner.name): rc.Add(outer, ONE)})
+        body = rc.Add(call, outer)
+    return rc.module_new_bind(body, (symbols[-1], rc.Array(torch.tensor(2.0, dtype=torch.float64), "x")))
+
+
+def test_modules_nested_300_deep() -> None:
+    depth = 300  # the reference evaluator takes time quadratic in this
+    expr = nested_modules(depth)
+    expected = sum(2.0 + i for i in range(depth)) + 1
+    with within(30):
+        assert expr.evaluate().item() == expected
+        assert rc.substitute_all_modules(expr).evaluate().item() == expected
+        assert expr.get("x", see_through=True)[0].name == "x"
+        seen = expr.update(IterativeMatcher("core").chain("x"), lambda n: n.scale(2.0), see_through=True)
+        assert seen.evaluate().item() == expected + 2.0
+        assert pickle.loads(pickle.dumps(expr)) is expr
+
+
+def test_a_dag_with_2_to_the_60_paths() -> None:
+    expr = doubling()
+    with within(5):
+        assert expr.evaluate().item() == 2.0**60
+        assert [n.name for n in expr.get("x")] == ["x"]
+        assert len(rc.to_text(expr).splitlines()) < 400
+        assert pickle.loads(pickle.dumps(expr)) is expr
+        assert expr.update("x", lambda n: rc.Scalar(3.0)).evaluate().item() == 3 * 2.0**60
+
+
+def test_a_path_matcher_on_2_to_the_60_paths() -> None:
+    """Only the one path that passes no "right" at all keeps x."""
+    expr = doubling()
+    with within(5):
+        changed = expr.update(IterativeMatcher("right").chain("x"), lambda n: rc.Scalar(0.0))
+        assert changed.evaluate().item() == 1.0
+        assert {n.name for n in changed.get({"x"})} == {"x"}
+        assert (
+            expr.update(rc.restrict("x", term_early_at="right"), lambda n: rc.Scalar(0.0)).evaluate().item()
+            == 2.0**60 - 1
+        )
+        assert len(expr.get(rc.restrict(True, end_depth=50))) == 75
+
+
+def test_sharing_through_modules_is_linear_too() -> None:
+    """f_n(x) = f_{n-1}(x) + f_{n-1}(x): 2^40 calls seen through."""
+    node: rc.Expr = rc.Array(torch.tensor(1.0, dtype=torch.float64), "x")
+    s = rc.Symbol.new_from_name((), "s")
+    spec = rc.ModuleSpec(rc.Add(s, s), [s])
+    for _ in range(40):
+        node = rc.Module(spec, "call", s=node)
+    with within(5):
+        assert node.evaluate().item() == 2.0**40
+        changed = node.update("x", lambda n: n.scale(3.0), see_through=True)
+        assert changed.evaluate().item() == 3 * 2.0**40
+        assert len(changed.get(rc.Module)) == 40
