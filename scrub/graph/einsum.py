@@ -69,7 +69,10 @@ class Einsum(Expr):
                 expected=len(terms),
                 found=len(operands),
             )
-        is_spaced = any(" " in part.strip() for part in (*terms, right)) or " -> " in spec
+        # "ab,bc -> ac" is short axis names with room around the arrow; "pos -> pos" is one long name a term
+        fits_letters = all(len(term.strip()) == operand.ndim for term, operand in zip(terms, operands, strict=True))
+        has_inner_space = any(" " in part.strip() for part in (*terms, right))
+        is_spaced = has_inner_space or (" -> " in spec and not fits_letters)
         number: dict[str, int] = {}
 
         def axes(term: str) -> Axes:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import torch
 
+    from scrub.graph.array import Array
     from scrub.graph.expr import Expr
+    from scrub.graph.module import Module
+    from scrub.graph.tag import Tag
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,6 +65,18 @@ class Fluent:
     ) -> Expr:
         """Mean over the given axes, or all; `scalar_name` names the factor 1/n."""
         return _OPERATIONS["mean"](self, axis, name, scalar_name)
+
+    def cast_array(self) -> Array:
+        """Itself, known to the type checker as an `Array`; an error if it is none."""
+        return _OPERATIONS["cast_array"](self)
+
+    def cast_module(self) -> Module:
+        """Itself, known to the type checker as a `Module`; an error if it is none."""
+        return _OPERATIONS["cast_module"](self)
+
+    def cast_tag(self) -> Tag:
+        """Itself, known to the type checker as a `Tag`; an error if it is none."""
+        return _OPERATIONS["cast_tag"](self)
 
     # scrub.graph.text
     def print(self, **options: Any) -> None:

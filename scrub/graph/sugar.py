@@ -15,9 +15,29 @@ from scrub.graph.fluent import provide
 from scrub.graph.functions.cast import Cast
 from scrub.graph.general_function import GeneralFunction
 from scrub.graph.index import Index, IndexEntry
+from scrub.graph.module import Module
 from scrub.graph.rules import broadcast_shapes
 from scrub.graph.scalar import Scalar
+from scrub.graph.tag import Tag
 from scrub.graph.walk import rebuild
+
+
+@provide
+def cast_array(expr: Expr) -> Array:
+    """`expr.cast(Array)`."""
+    return expr.cast(Array)
+
+
+@provide
+def cast_module(expr: Expr) -> Module:
+    """`expr.cast(Module)`."""
+    return expr.cast(Module)
+
+
+@provide
+def cast_tag(expr: Expr) -> Tag:
+    """`expr.cast(Tag)`."""
+    return expr.cast(Tag)
 
 
 @provide

@@ -46,7 +46,7 @@ def tree_lines(
     stack: list[tuple[Expr, int, str | None]] = [(expr, 0, None)]
     while stack:
         node, depth, argument = stack.pop()
-        is_repeat = node in seen and bool(node.children)
+        is_repeat = node in seen
         is_stopped = (max_depth is not None and depth >= max_depth) or (descend is not None and not descend(node))
         is_cut = is_stopped and bool(node.children) and not is_repeat
         yield Line(node, depth, is_repeat, is_cut, argument)

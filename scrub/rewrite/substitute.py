@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from scrub.graph import Expr, Module, ModuleBindingError, Symbol, postorder, provide, rebuild, rebuild_batched
+from scrub.graph import (
+    Expr,
+    Module,
+    ModuleBindingError,
+    Symbol,
+    common_batch,
+    postorder,
+    provide,
+    rebuild,
+    rebuild_batched,
+)
 from scrub.graph.rearrange import repeat_axes
 from scrub.graph.rules import uuid_from_name
 
@@ -25,9 +35,19 @@ def bind(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
     (3, 2)
     """
     reshaping = {symbol for symbol, value in values.items() if value.shape != symbol.shape}
-    if reshaping:
-        expr = _inline_where(expr, lambda module: not reshaping.isdisjoint(_free_in_body(module)))
-    return _replace(expr, values)
+    if not reshaping:
+        return _replace(expr, values)
+    inlined = _inline_where(expr, lambda module: not reshaping.isdisjoint(_free_in_body(module)))
+    result = _replace(inlined, values)
+    lost = [s for s in expr.free_symbols if s in reshaping and s not in inlined.free_symbols]
+    return _with_batch_of_unused(result, result.ndim - expr.ndim, {symbol: values[symbol] for symbol in lost})
+
+
+def _with_batch_of_unused(result: Expr, rank: int, unused: Mapping[Symbol, Expr]) -> Expr:
+    """Batch axes of values that only arguments nobody used held, and that inlining dropped (SPEC 4.2)."""
+    ranks = [rank, *(value.ndim - symbol.ndim for symbol, value in unused.items())]
+    batch = common_batch(f"binding below {result!r}", (result, *unused.values()), ranks)
+    return repeat_axes(result, batch[: len(batch) - rank])
 
 
 @provide

@@ -32,7 +32,8 @@ def update(
     Args:
         expr: what to rewrite.
         matcher: an `IterativeMatcher`, or anything a `Matcher` accepts.
-        transform: rebuilt node -> new node.
+        transform: rebuilt node -> new node. Where the walk sees through modules, a node in a body counts once for all
+            calls of that body in which it is found in the same way.
         see_through: match as if every module were inlined, and inline exactly those modules whose parameter came to
             stand for different things at different places.
         assert_any_found: raise if nothing is found.

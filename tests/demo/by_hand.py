@@ -29,7 +29,7 @@ class ByHand:
     def heads(
         self, layer: int, q_in: torch.Tensor, k_in: torch.Tensor, v_in: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Output of each head [batch, head, pos, d_model] on separate normed inputs; `mask` multiplies probabilities."""
+        """Output of each head [batch, head, pos, d_model] on separate inputs; `mask` multiplies probabilities."""
         block = f"blocks.{layer}.attn"
         pos = self.w["pos_embed.W_pos"][: q_in.shape[1]]
         q = torch.einsum("bsd,hde->bhse", q_in + pos, self.w[f"{block}.W_Q"])
@@ -93,7 +93,7 @@ class ByHand:
     def mixed(
         self, a_other: torch.Tensor, ref: torch.Tensor, other: torch.Tensor, prev: dict[str, int], lags: dict[int, int]
     ) -> torch.Tensor:
-        """Layer 0 where some lags of some heads read the reference: lag 1 of the previous-token head, `lags` of others."""
+        """Layer 0 where the previous-token head reads the reference at lag 1, and the others at `lags`."""
         seq = ref.shape[1]
         lag = torch.arange(seq)[:, None] - torch.arange(seq)[None, :]
         mask = torch.zeros(a_other.shape[1], seq, seq)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from attn_oracle import Tiny, make, random_tokens
 
 import scrub as rc
 from scrub.models import configure
 from scrub.rewrite import IterativeMatcher
+from tests.models.attn_oracle import Tiny, make, random_tokens
 
 _GROUPS = {
     0: [(0, "prev"), (rc.S[1:], "not_prev")],

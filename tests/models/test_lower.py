@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from attn_oracle import SIZES, Tiny, logits_by_hand, make, random_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
 import scrub as rc
+from tests.models.attn_oracle import SIZES, Tiny, logits_by_hand, make, random_tokens
 
 
 @st.composite

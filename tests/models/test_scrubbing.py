@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 import torch
-from attn_oracle import logits_by_hand, make, random_tokens
 from torch.nn import functional
 
 import scrub as rc
 from scrub.graph import Expr
 from scrub.rewrite import IterativeMatcher
+from tests.models.attn_oracle import logits_by_hand, make, random_tokens
 
 _TINY = make(seq_len=5)
 _DATA = random_tokens(6, 6, seed=3)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from cumulants_by_hand import joint_cumulant, partitions
 
 import scrub as rc
 from scrub.sampling.moments import BlockMoments
+from tests.sampling.cumulants_by_hand import joint_cumulant, partitions
 
 _OUTCOMES = [(Fraction(1, 2), (0, 3)), (Fraction(1, 3), (2, -1)), (Fraction(1, 6), (5, 4))]
 
