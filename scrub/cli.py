@@ -13,7 +13,12 @@ from rich.table import Table
 from scrub.demo import run_demo
 from scrub.demo.report import HEADER, report_html, summary, table_rows
 
-app = typer.Typer(help="Causal scrubbing of computation graphs.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Causal scrubbing of computation graphs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()
@@ -26,7 +31,7 @@ def demo(
     samples: Annotated[int, typer.Option(help="Draws per hypothesis.", min=64)] = 2048,
     seq_len: Annotated[int, typer.Option(help="Tokens per draw.", min=16, max=256)] = 128,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Draws evaluated at a time; changes memory, not numbers.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Draws evaluated at a time; changes memory, not numbers.")] = 8,
     out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("induction.html"),
 ) -> None:
     """Test the textbook account of induction heads on the shipped model: a table, and an HTML report."""

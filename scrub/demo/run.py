@@ -73,7 +73,7 @@ def run_demo(
     n: int = 2048,
     seed: int = 0,
     seq_len: int = 128,
-    batch_size: int = 32,
+    batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
 ) -> DemoResult:
     """Estimate the loss under every hypothesis, all from the same draws.
