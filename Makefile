@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-all lint zoo clean
 
-demo: $(VENV)/.ready  ## the main job: test an induction hypothesis, print the table, write induction.html
+demo: $(VENV)/.installed  ## the main job: test an induction hypothesis, print the table, write induction.html
 	$(BIN)/scrub demo
 
 test: lint  ## lint, layers, types, and the test suite
@@ -13,19 +13,25 @@ test: lint  ## lint, layers, types, and the test suite
 test-all: lint  ## the same with the slow tests
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
-zoo: $(VENV)/.ready  ## train the shipped model again, about an hour on two cores
+zoo: $(VENV)/.installed  ## train the shipped model again, about an hour on two cores
 	$(BIN)/python -m zoo.train_attn_only_2l
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+$(VENV)/.installed: pyproject.toml constraints.txt
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scrub needs Python 3.11 or newer")'
 	python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(INSTALL) ".[dev]"
 	touch $@
 
 clean:

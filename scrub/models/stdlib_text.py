@@ -21,6 +21,8 @@ from typing import Literal, Protocol, cast
 import torch
 import xxhash
 
+from scrub.graph import ConstructionError, FileError
+
 Part = Literal["train", "held_out"]
 
 MIN_CHARACTERS = 1024
@@ -144,17 +146,26 @@ def held_out_sequences(tokenizer: Encoder, length: int, *, limit: int | None = N
         limit: at most so many windows, spread evenly over all of them.
 
     Raises:
-        ValueError: length or limit is below 1.
-        LookupError: no held-out document has that many tokens (or the standard library's sources are missing).
+        ConstructionError: length or limit is below 1.
+        FileError: no held-out document has that many tokens (or the standard library's sources are missing).
 
-    >>> held_out_sequences(tokenizer, 256, limit=8).shape  # doctest: +SKIP
+    >>> from scrub.models import load_shipped
+    >>> held_out_sequences(load_shipped("attn_only_2l").tokenizer, 256, limit=8).shape
     torch.Size([8, 256])
     """
     if length < 1 or (limit is not None and limit < 1):
-        raise ValueError(f"held_out_sequences: length and limit must be at least 1, got {length} and {limit}")
+        raise ConstructionError(
+            f"held_out_sequences: length and limit must be at least 1, got {length} and {limit}",
+            expected="at least 1",
+            found=(length, limit),
+        )
     windows = [window for document in documents("held_out") for window in _windows(tokenizer, document.text, length)]
     if not windows:
-        raise LookupError(f"no held-out document of the standard library has {length} tokens")
+        raise FileError(
+            f"no held-out document of the standard library has {length} tokens",
+            found=length,
+            hint="ask for shorter sequences; or this Python comes without the sources of its standard library",
+        )
     kept = torch.tensor(windows, dtype=torch.int64)
     if limit is None or limit >= len(windows):
         return kept

@@ -39,7 +39,7 @@ def tree_html(expr: Expr, classes: Mapping[Expr, str], *, is_open: Callable[[Exp
         text = escape(display_name(node) if line.is_repeat else f"{display_name(node)} {list(node.shape)}")
         kind = "" if line.is_repeat else f' <span class="neither">{type(node).__name__}</span>'
         bound = f' <span class="neither">! {escape(repr(line.argument))}</span>' if line.argument is not None else ""
-        note = ' <span class="neither">(shown above)</span>' if line.is_repeat else ""
+        note = ' <span class="neither">(shown above)</span>' if line.is_repeat and node.children else ""
         label = f'<span class="{classes[node]}">{text}</span>{kind}{bound}{note}'
         if following is not None and following.depth > line.depth:
             parts.append(f"<details{' open' if is_open(node) else ''}><summary>{label}</summary>")
