@@ -69,13 +69,15 @@ def match_tokens(experiment: Experiment, count: int) -> Expr:
     from one position further back; keys read their own token too. All of layer 0's attention further away, and all that
     the values read but the token embedding, still reads other text.
     """
-    c = experiment.loss.update(
-        IterativeMatcher("a0.not_prev").chain("a.comb_v"), split_keys(windows(experiment.seq_len, count))
-    )
+    split = split_keys(windows(experiment.seq_len, count))
     near = {"a.comb_v.near", "a.comb_v.prev_pos"}
+    # split on these two paths only, so that everything else stays what the other rows compute too
+    queries, keys = (head_input("a1.ind", part) for part in ("q", "k"))
+    here = (queries | keys).chain("a0.not_prev", "a.comb_v")
+    c = experiment.loss.update(here, split, see_through=True)
     c = scrub_values(c, experiment)
-    c = scrub_input(c, head_input("a1.ind", "q").chain("a0"), experiment, keep=near)
-    return scrub_input(c, head_input("a1.ind", "k").chain("a0"), experiment, keep=near | {"a.comb_v.edge"})
+    c = scrub_input(c, queries.chain("a0"), experiment, keep=near)
+    return scrub_input(c, keys.chain("a0"), experiment, keep=near | {"a.comb_v.edge"})
 
 
 def windows(seq_len: int, count: int) -> dict[str, torch.Tensor]:
