@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from scrub.graph import (
+    Array,
     DiscreteVar,
     Expr,
     RandomVariableError,
@@ -19,7 +20,7 @@ from scrub.graph import (
     provide,
 )
 from scrub.graph.expr import RANDOM
-from scrub.rewrite import get_paths, substitute_all_modules
+from scrub.rewrite import bind, get_paths, substitute_all_modules
 
 
 @provide
@@ -39,15 +40,16 @@ def evaluate(expr: Expr) -> torch.Tensor:
 def evaluate_many(
     exprs: Sequence[Expr],
     bindings: Mapping[Symbol, torch.Tensor] | None = None,
-    *,
-    seconds: dict[Expr, float] | None = None,
 ) -> list[torch.Tensor]:
     """The values of several expressions; each distinct subexpression is computed once.
 
     Args:
         exprs: what to evaluate.
         bindings: values of free symbols, of exactly their shapes.
-        seconds: where to add up, for each expression (without modules), the time it took beyond those before it.
+
+    >>> x = Symbol.new_from_name((2,), "x")
+    >>> evaluate_many([x.add(x), x.scale(3.0)], {x: torch.ones(2)})
+    [tensor([2., 2.]), tensor([3., 3.])]
     """
     given = dict(bindings or {})
     for symbol, value in given.items():
@@ -60,12 +62,25 @@ def evaluate_many(
             )
     for expr in exprs:
         _check_computable(expr, given)
-    return _run([substitute_all_modules(expr) for expr in exprs], given, seconds)
+    arrays = {symbol: Array(value, symbol.name) for symbol, value in given.items()}  # so that dtypes are known
+    return evaluate_prepared([substitute_all_modules(bind(expr, arrays)) for expr in exprs], {})
 
 
-def _run(
-    exprs: Sequence[Expr], given: Mapping[Symbol, torch.Tensor], seconds: dict[Expr, float] | None
+def evaluate_prepared(
+    exprs: Sequence[Expr], positions: Mapping[Symbol, torch.Tensor], *, seconds: dict[Expr, float] | None = None
 ) -> list[torch.Tensor]:
+    """The values of expressions without modules, again and again for other positions to pick from tables.
+
+    Args:
+        exprs: without modules and random variables; nothing is checked.
+        positions: int64 values of the free symbols. A symbol has no dtype, so only an index may depend on one.
+        seconds: where to add up, for each expression, the time it took beyond those before it.
+
+    >>> from scrub.graph import GeneralFunction
+    >>> table, row = Array(torch.arange(6.0).reshape(3, 2)), Symbol.new_from_name((), "row")
+    >>> evaluate_prepared([GeneralFunction.gen_index(table, row, index_dim=0)], {row: torch.tensor(2)})
+    [tensor([4., 5.])]
+    """
     order = list(postorder(exprs))
     roots = set(exprs)
     uses = Counter(child for node in order for child in node.children)
@@ -74,7 +89,7 @@ def _run(
     started = time.perf_counter()
     for node in order:
         if isinstance(node, Symbol):
-            values[node] = given[node]
+            values[node] = positions[node]
             continue
         values[node] = node.compute(*(values[child] for child in node.children))
         for child in node.children:

@@ -62,7 +62,15 @@ def load(path: str | Path) -> Expr:
 
 
 def load_many(path: str | Path) -> dict[str, Expr]:
-    """The named expressions that `save` wrote."""
+    """The named expressions that `save` wrote.
+
+    >>> import tempfile
+    >>> from scrub.graph import Array
+    >>> file = Path(tempfile.mkdtemp()) / "two.safetensors"
+    >>> save({"a": Array(torch.ones(2)), "b": Array(torch.zeros(1))}, file)
+    >>> list(load_many(file))
+    ['a', 'b']
+    """
     return _decode(Path(path).read_bytes(), str(path))
 
 

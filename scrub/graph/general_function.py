@@ -136,10 +136,18 @@ def elementwise(function: str, x: Expr, name: str | None = None) -> GeneralFunct
 
 
 def softmax(x: Expr, name: str | None = None) -> GeneralFunction:
-    """Softmax over the last axis."""
+    """Softmax over the last axis.
+
+    >>> softmax(Array(torch.zeros(4))).evaluate()
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
     return GeneralFunction(x, spec=Softmax(), name=name)
 
 
 def log_softmax(x: Expr, name: str | None = None) -> GeneralFunction:
-    """Log-softmax over the last axis."""
+    """Log-softmax over the last axis.
+
+    >>> log_softmax(Array(torch.zeros(1, 3))).shape
+    (1, 3)
+    """
     return GeneralFunction(x, spec=LogSoftmax(), name=name)

@@ -26,6 +26,9 @@ class ModuleArgSpec:
         symbol: what stands for it in the body.
         batchable: whether an argument may have more axes than the symbol.
         expandable: whether trailing sizes may differ where the symbol's are symbolic.
+
+    >>> ModuleArgSpec(Symbol.new_from_name((2,), "x"), batchable=False).symbol.name
+    'x'
     """
 
     symbol: Symbol
@@ -43,6 +46,10 @@ class ModuleSpec:
     Raises:
         ModuleBindingError: two parameters have the same name, or the body does not use one
             (pass `allow_unused=True` where that is meant).
+
+    >>> x = Symbol.new_from_name((2,), "x")
+    >>> ModuleSpec(Add(x, x, name="double"), [ModuleArgSpec(x)]).symbols
+    ('x' [2] Symbol ...,)
     """
 
     expr: Expr

@@ -22,6 +22,9 @@ class TransformerConfig:
             and to nothing else (Press et al. 2021, "Shortformer").
         normalization: "ln": LayerNorm with weight and bias.
         norm_eps: added to the variance.
+
+    >>> TransformerConfig(n_layers=2, n_heads=8, d_model=256, d_head=32, d_vocab=2048, n_ctx=256).positions
+    'shortformer'
     """
 
     n_layers: int

@@ -59,6 +59,13 @@ def configure_transformer(
 
     Raises:
         HeadSplitError: a layer or head does not exist, or the groups do not partition the heads.
+
+    >>> from scrub.models import load_shipped
+    >>> bind_w = load_shipped("attn_only_2l").lower(seq_len=4)["t.bind_w"]
+    >>> groups = {1: [(0, "first"), (slice(1, 8), "rest")]}
+    >>> split = configure_transformer(bind_w, split_by_head_config=groups, use_pull_up_head_split=True)
+    >>> split.get({"a1.first", "a1.rest"})
+    ('a1.first' [4, 256] Module, 'a1.rest' [4, 256] Einsum abc->bc)
     """
     module = expr.cast(Module)
     n_layers = len([block for block in module.get(Regex(r"^b\d+$")) if isinstance(block, Module)])
@@ -102,6 +109,10 @@ def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 
 
     Raises:
         ScrubError: by more than `tolerance` x the largest value.
+
+    >>> from scrub.models import load_shipped
+    >>> bind_w = load_shipped("attn_only_2l").lower(seq_len=4)["t.bind_w"]
+    >>> check_equal(bind_w, configure_transformer(bind_w))
     """
     generator = torch.Generator().manual_seed(seed)
     if before.shape != after.shape:

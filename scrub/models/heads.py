@@ -28,6 +28,13 @@ def split_heads(attention: Expr, groups: Sequence[HeadGroup], *, layer: str) -> 
 
     Raises:
         HeadSplitError: a head does not exist, is in two groups or in none, or two groups have the same name.
+
+    >>> from scrub.models import load_shipped
+    >>> bind_w = load_shipped("attn_only_2l").lower(seq_len=4)["t.bind_w"]
+    >>> layer0 = bind_w.get_unique(IterativeMatcher("b0").chain("a.sum"))
+    >>> groups = [(3, "one"), ([0, 1, 2, 4, 5, 6, 7], "rest")]
+    >>> [group.name for group in split_heads(layer0, groups, layer="a0").children]
+    ['a0.one', 'a0.rest']
     """
     summed = attention.cast(Einsum)
     heads = summed.children[0].cast(Module)
@@ -103,7 +110,7 @@ def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
         parts = [
             Einsum(
                 (probs, axes),
-                (Array(mask.to(device=probs.device, dtype=probs.dtype or mask.dtype), f"mask.{label}"), axes),
+                (Array(_as_mask(mask).to(device=probs.device), f"mask.{label}"), axes),
                 *others,
                 out_axes=comb_v.out_axes,
                 name=f"{comb_v.name}.{label}",
@@ -124,6 +131,12 @@ def head_input(head: str, part: Literal["q", "k", "v"]) -> IterativeMatcher:
     """
     every = {f"a.{p}.input" for p in "qkv"}
     return IterativeMatcher(head).chain(restrict(f"a.{part}.input", term_early_at=every))
+
+
+def _as_mask(mask: torch.Tensor) -> torch.Tensor:
+    """Booleans where the mask says only yes or no: these go with a model of any floating dtype."""
+    is_yes = mask == 1
+    return is_yes if bool((is_yes | (mask == 0)).all()) else mask
 
 
 def _group(heads: Module, entry: IndexEntry, name: str) -> Expr:

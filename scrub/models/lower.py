@@ -38,6 +38,11 @@ def lower_transformer(
 
     Raises:
         CheckpointError: a weight is missing, unknown or of the wrong shape, or the sequences are too long.
+
+    >>> from scrub.models import load_shipped
+    >>> shipped = load_shipped("attn_only_2l")
+    >>> lower_transformer(shipped.weights, shipped.config, seq_len=8)["t.bind_w"]
+    't.bind_w' [8, 2048] Module
     """
     config.check_weights(weights)
     seq = config.n_ctx if seq_len is None else seq_len

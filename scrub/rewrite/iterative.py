@@ -125,6 +125,11 @@ def restrict(
         term_if_matches: finish a path where something was found.
         start_depth, end_depth: find only at depths in [start_depth, end_depth), counted from where this begins.
         term_early_at: finish a path at nodes that match this; the node itself can still be found.
+
+    >>> from scrub.graph import Add, Scalar
+    >>> inner = Add(Scalar(1.0, name="x"), name="inner")
+    >>> Add(inner, Scalar(2.0, name="y")).get(restrict({"x", "y"}, term_early_at="inner"))
+    ('y' [] Scalar 2.0,)
     """
     inner, early = IterativeMatcher(matcher), Matcher(term_early_at)
     if start_depth < 0 or (end_depth is not None and end_depth < start_depth):
@@ -140,24 +145,49 @@ def restrict(
 def new_traversal(
     *, start_depth: int = 0, end_depth: int | None = None, term_early_at: MatcherIn = False
 ) -> IterativeMatcher:
-    """`restrict(True, ...)`: finds everything within the limits."""
+    """`restrict(True, ...)`: finds everything within the limits.
+
+    >>> from scrub.graph import Add, Scalar
+    >>> Add(Add(Scalar(1.0, name="x"), name="A"), name="root").get(new_traversal(start_depth=1, end_depth=2))
+    ('A' [] Add,)
+    """
     return restrict(True, start_depth=start_depth, end_depth=end_depth, term_early_at=term_early_at)
 
 
 def children_matcher(indices: Iterable[int]) -> IterativeMatcher:
-    """Finds the children with these indices of the node it starts at. A module's children are [body, *arguments]."""
+    """Finds the children with these indices of the node it starts at. A module's children are [body, *arguments].
+
+    >>> from scrub.graph import Add, Scalar
+    >>> root = Add(Scalar(1.0, name="x"), Scalar(2.0, name="y"), name="root")
+    >>> root.get(IterativeMatcher("root").chain(children_matcher({1})))
+    ('y' [] Scalar 2.0,)
+    """
     chosen = frozenset(indices)
     return IterativeMatcher.from_state(Children(_Indices(chosen)), f"children_matcher({set(chosen)!r})")
 
 
 def module_arg_matcher(symbol: Symbol | str) -> IterativeMatcher:
-    """Finds what is bound to a parameter, given as symbol or by name, where it starts at a module."""
+    """Finds what is bound to a parameter, given as symbol or by name, where it starts at a module.
+
+    >>> from scrub.graph import ModuleSpec, Scalar
+    >>> s = Symbol.new_from_name((), "s")
+    >>> call = Module(ModuleSpec(s.add(s, name="body"), [s]), "call", s=Scalar(3.0, name="three"))
+    >>> call.get(IterativeMatcher("call").chain(module_arg_matcher("s")))
+    ('three' [] Scalar 3.0,)
+    """
     shown = repr(symbol) if isinstance(symbol, str) else repr(symbol.name)
     return IterativeMatcher.from_state(Children(_Argument(symbol)), f"module_arg_matcher({shown})")
 
 
 def spec_matcher() -> IterativeMatcher:
-    """Finds the body, where it starts at a module."""
+    """Finds the body, where it starts at a module.
+
+    >>> from scrub.graph import ModuleSpec, Scalar
+    >>> s = Symbol.new_from_name((), "s")
+    >>> call = Module(ModuleSpec(s.add(s, name="body"), [s]), "call", s=Scalar(3.0, name="three"))
+    >>> call.get(IterativeMatcher("call").chain(spec_matcher()))
+    ('body' [] Add,)
+    """
     return IterativeMatcher.from_state(Children(_Body()), "spec_matcher()")
 
 

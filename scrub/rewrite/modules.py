@@ -6,7 +6,12 @@ from scrub.graph import Expr, Module, ModuleBindingError, Symbol
 
 
 def get_free_symbols(expr: Expr) -> tuple[Symbol, ...]:
-    """Symbols that nothing in the expression binds, in order of first visit."""
+    """Symbols that nothing in the expression binds, in order of first visit.
+
+    >>> x = Symbol.new_from_name((2,), "x")
+    >>> [symbol.name for symbol in get_free_symbols(x.add(x))]
+    ['x']
+    """
     return expr.free_symbols
 
 

@@ -30,7 +30,13 @@ def get(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool = False) -
 
 @provide
 def get_paths(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool = False) -> dict[Expr, tuple[Expr, ...]]:
-    """Each node that the matcher finds with one path to it: the nodes from the root down to it."""
+    """Each node that the matcher finds with one path to it: the nodes from the root down to it.
+
+    >>> from scrub.graph import Add, Scalar
+    >>> x = Scalar(1.0, name="x")
+    >>> get_paths(Add(Add(x, name="A"), name="root"), "x")[x]
+    ('root' [] Add, 'A' [] Add, 'x' [] Scalar 1.0)
+    """
     places = Places(see_through=see_through)
     found: dict[Expr, tuple[Expr, ...]] = {}
     parents: dict[tuple[Place, State], tuple[Place, State] | None] = {}
@@ -49,6 +55,10 @@ def get_unique(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool = F
 
     Raises:
         MatchError: it finds none (the message says where it stopped and shows similar names) or several (shown).
+
+    >>> from scrub.graph import Add, Scalar
+    >>> get_unique(Add(Scalar(1.0, name="x"), Scalar(2.0, name="y")), "y")
+    'y' [] Scalar 2.0
     """
     found = list(get_paths(expr, matcher, see_through=see_through))
     if not found:
@@ -66,7 +76,12 @@ def get_unique(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool = F
 
 @provide
 def are_any_found(expr: Expr, matcher: IterativeMatcherIn, *, see_through: bool = False) -> bool:
-    """Whether the matcher finds anything."""
+    """Whether the matcher finds anything.
+
+    >>> from scrub.graph import Add, Scalar
+    >>> are_any_found(Add(Scalar(1.0, name="x")), "y")
+    False
+    """
     return any(is_found for _, _, is_found in _visit(expr, matcher, Places(see_through=see_through)))
 
 

@@ -66,12 +66,26 @@ def substitute(module: Expr) -> Expr:
 
 
 def substitute_all_modules(expr: Expr) -> Expr:
-    """The expression without modules, each inlined from the inside out."""
+    """The expression without modules, each inlined from the inside out.
+
+    >>> from scrub.graph import ModuleSpec, Scalar
+    >>> s = Symbol.new_from_name((), "s")
+    >>> double = ModuleSpec(s.add(s, name="s + s"), [s])
+    >>> substitute_all_modules(Module(double, "four", s=Module(double, "two", s=Scalar(1.0)))).get(Module)
+    ()
+    """
     return _inline_where(expr, lambda module: True)
 
 
 def partially_substitute(module: Module, names: Mapping[str, object] | set[str]) -> Module:
-    """The module with only some parameters inlined; the others stay parameters."""
+    """The module with only some parameters inlined; the others stay parameters.
+
+    >>> from scrub.graph import ModuleSpec, Scalar
+    >>> a, b = Symbol.new_from_name((), "a"), Symbol.new_from_name((), "b")
+    >>> call = Module(ModuleSpec(a.add(b, name="a + b"), [a, b]), "call", a=Scalar(1.0), b=Scalar(2.0))
+    >>> [symbol.name for symbol in partially_substitute(call, {"a"}).bindings]
+    ['b']
+    """
     chosen = {symbol: arg for symbol, arg in module.bindings.items() if symbol.name in names}
     kept = {symbol: arg for symbol, arg in module.bindings.items() if symbol not in chosen}
     for arg in chosen.values():

@@ -103,6 +103,13 @@ def covariance(a: Estimate, b: Estimate) -> torch.Tensor:
 
     Raises:
         EstimateError: they come from different calls, or have different shapes.
+
+    >>> from scrub.graph import Array, Cumulant, DiscreteVar
+    >>> from scrub.sampling import estimate
+    >>> x = DiscreteVar(Array(torch.arange(4.0)))
+    >>> e = estimate({"x": Cumulant(x), "-x": Cumulant(x.scale(-1.0))}, n=64)
+    >>> torch.allclose(covariance(e["x"], e["-x"]), -(e["x"].stderr ** 2))
+    True
     """
     if a.joint is not b.joint:
         raise EstimateError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from scrub.compile import evaluate_many
+from scrub.compile import evaluate_prepared
 from scrub.graph import DiscreteVar, Expr, GeneralFunction, SampleSpecError, Symbol
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite import Expander, substitute_all_modules
@@ -41,7 +41,7 @@ class BatchProgram:
         device = next((expr.device for expr in exprs if expr.device is not None), None)
         drawn = {symbol: self.spec.rows(group, start, stop).to(device or "cpu") for group, symbol in rows.items()}
         seconds: dict[Expr, float] = {}
-        values = evaluate_many(exprs, drawn, seconds=seconds)
+        values = evaluate_prepared(exprs, drawn, seconds=seconds)
         for expr, batched in zip(self.exprs, exprs, strict=True):
             self._seconds[expr] = self._seconds.get(expr, 0.0) + seconds.pop(batched, 0.0)
         return [

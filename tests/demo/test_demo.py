@@ -103,3 +103,16 @@ def test_the_report_is_one_self_contained_file() -> None:
     assert recovered["values"] > recovered["all three"]
     assert recovered["two-token match"] > recovered["all three"]
     assert result.tokens_per_second > 0
+
+
+def test_double_precision_agrees_to_rounding(sequences) -> None:
+    from scrub.models.shipped import _FOLDER
+
+    model = rc.load_shipped("attn_only_2l", dtype=torch.float64)
+    split = build_experiment(model, sequences, demo_heads(model)).loss.get_unique("t.bind_w", see_through=True)
+    lowered = model.lower(seq_len=SEQ_LEN)
+    oracle = load_model(_FOLDER / "attn_only_2l").double()
+    for tokens in sequences[::200, :-1]:
+        for bind_w in (lowered["t.bind_w"], split):
+            logits = rc.bind_tokens(lowered | {"t.bind_w": bind_w}, rc.Array(tokens, "tokens")).evaluate()
+            torch.testing.assert_close(logits, oracle(tokens[None])[0], atol=1e-10, rtol=0)
