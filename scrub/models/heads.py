@@ -52,6 +52,7 @@ def check_partition(groups: Sequence[HeadGroup], n_heads: int, layer: str) -> No
                     f"{layer}: head {head} is in group {owner[head]!r} and in group {label!r}",
                     expected="each head in one group",
                     found=head,
+                    hint="take it out of one of them",
                 )
             owner[head] = label
     missing = sorted(set(range(n_heads)) - set(owner))
@@ -65,7 +66,9 @@ def check_partition(groups: Sequence[HeadGroup], n_heads: int, layer: str) -> No
     labels = [label for _, label in groups]
     repeated = [label for label in labels if labels.count(label) > 1]
     if repeated:
-        raise HeadSplitError(f"{layer}: two groups are named {repeated[0]!r}", found=repeated[0])
+        raise HeadSplitError(
+            f"{layer}: two groups are named {repeated[0]!r}", found=repeated[0], hint="rename one of them"
+        )
 
 
 def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
@@ -156,6 +159,7 @@ def _heads_of(entry: IndexEntry, n_heads: int, layer: str, label: str) -> list[i
                 f"{layer}: group {label!r} takes heads {entry.start}:{entry.stop}, there are {n_heads}",
                 expected=f"heads 0 to {n_heads - 1}",
                 found=entry,
+                hint=f"heads count from 0 to {n_heads - 1}",
             )
         return list(range(start, stop))
     heads = [entry] if isinstance(entry, int) else [int(head) for head in entry]
@@ -165,5 +169,6 @@ def _heads_of(entry: IndexEntry, n_heads: int, layer: str, label: str) -> list[i
                 f"{layer}: group {label!r} takes head {head}, there are {n_heads}",
                 expected=f"0 to {n_heads - 1}",
                 found=head,
+                hint=f"heads count from 0 to {n_heads - 1}",
             )
     return heads

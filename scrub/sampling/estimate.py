@@ -8,7 +8,7 @@ draws. Memory does not grow with the number of draws, and no number depends on t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import overload
+from typing import TypedDict, Unpack, overload
 
 from scrub.graph import Cumulant, DiscreteVar, EstimateError, Expr, RandomVariableError, UnboundSymbolError
 from scrub.rewrite import IterativeMatcher, get_paths, new_traversal
@@ -19,30 +19,22 @@ from scrub.sampling.specs import RandomSampleSpec, SampleSpec
 _CHECK_EVERY = 256  # draws between looks at the target, so that where it stops does not depend on the batch size
 
 
+class EstimateOptions(TypedDict, total=False):
+    """Keyword arguments of `estimate`."""
+
+    n: int | None
+    seed: int
+    spec: SampleSpec | None
+    batch_size: int
+    target_stderr: float | None
+    biased: bool
+    progress: Callable[[int, int], None] | None
+
+
 @overload
-def estimate(
-    exprs: Expr,
-    *,
-    n: int | None = None,
-    seed: int = 0,
-    spec: SampleSpec | None = None,
-    batch_size: int = 64,
-    target_stderr: float | None = None,
-    biased: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Estimate: ...
+def estimate(exprs: Expr, **options: Unpack[EstimateOptions]) -> Estimate: ...
 @overload
-def estimate(
-    exprs: Mapping[str, Expr],
-    *,
-    n: int | None = None,
-    seed: int = 0,
-    spec: SampleSpec | None = None,
-    batch_size: int = 64,
-    target_stderr: float | None = None,
-    biased: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Estimates: ...
+def estimate(exprs: Mapping[str, Expr], **options: Unpack[EstimateOptions]) -> Estimates: ...
 def estimate(
     exprs: Expr | Mapping[str, Expr],
     *,

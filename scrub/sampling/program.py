@@ -25,7 +25,10 @@ class BatchProgram:
         # Modules go first: inlined, a body's own batch axes (heads, say) and the draws' cannot be confused.
         self.exprs = [substitute_all_modules(expr) for expr in exprs]
         self.spec = spec
-        self.groups = list(dict.fromkeys(v.probs_and_group for v in variables_of(self.exprs)))
+        variables = variables_of(self.exprs)
+        for variable in variables:
+            spec.check(variable)
+        self.groups = list(dict.fromkeys(variable.probs_and_group for variable in variables))
         for expr in self.exprs:
             if not expr.can_be_sampled:
                 raise SampleSpecError(f"{expr!r} holds random variables that cannot be drawn", nodes=[expr])

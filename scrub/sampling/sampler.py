@@ -57,6 +57,7 @@ class Sampler:
 
     def _draw(self, node: Expr) -> Expr:
         variable = node.cast(DiscreteVar)
+        self.spec.check(variable)
         rows = self.spec.rows(variable.probs_and_group, 0, self.spec.num_draws).reshape(self.spec.shape)
         index = Array(rows.to(variable.device or "cpu"), "draws")
         return GeneralFunction.gen_index(variable.values, index, index_dim=0, name=variable.name)

@@ -30,6 +30,9 @@ class SampleSpec(ABC):
     def weights(self, start: int, stop: int) -> torch.Tensor | None:
         """Probability of each draw, float64 [stop - start], if this spec enumerates; None for i.i.d. draws."""
 
+    def check(self, variable: DiscreteVar) -> None:  # noqa: B027 - most specs draw any variable
+        """Raise a `SampleSpecError` that names the variable if this spec cannot draw it."""
+
     @property
     def num_draws(self) -> int:
         """Number of draws that fill `shape`."""
@@ -96,17 +99,23 @@ class RunDiscreteVarAllSpec(SampleSpec):
         return tuple(group.shape[0] for group in self.groups)
 
     def rows(self, group: Expr, start: int, stop: int) -> torch.Tensor:
+        self._require_listed(group, group)
+        position = list(self.groups).index(group)
+        stride = math.prod(self.shape[position + 1 :])
+        return torch.arange(start, stop) // stride % self.shape[position]
+
+    def check(self, variable: DiscreteVar) -> None:
+        self._require_listed(variable.probs_and_group, variable)
+
+    def _require_listed(self, group: Expr, about: Expr) -> None:
         if group not in self.groups:
             raise SampleSpecError(
-                "a variable's group is not listed in RunDiscreteVarAllSpec",
-                nodes=[group],
+                f"{about!r}: its group is not listed in RunDiscreteVarAllSpec",
+                nodes=[about, group],
                 expected=list(self.groups),
                 found=group,
                 hint="list its probs_and_group, or use create_full_from_exprs(expr)",
             )
-        position = list(self.groups).index(group)
-        stride = math.prod(self.shape[position + 1 :])
-        return torch.arange(start, stop) // stride % self.shape[position]
 
     def weights(self, start: int, stop: int) -> torch.Tensor | None:
         result = torch.ones(stop - start, dtype=torch.float64)

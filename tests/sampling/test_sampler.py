@@ -64,6 +64,7 @@ def test_an_unlisted_group_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(rc.SampleSpecError, match="group is not listed in RunDiscreteVarAllSpec") as caught:
         sampler.sample(a.add(b))
     assert caught.value.found is b.probs_and_group
+    assert str(caught.value).startswith("'b' [] DiscreteVar")
     assert "create_full_from_exprs" in str(caught.value)
     with pytest.raises(rc.SampleSpecError, match="not listed"):
         rc.estimate(rc.Cumulant(b), spec=sampler.spec)
