@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint zoo clean
+.PHONY: demo test test-all lint zoo bench clean
 
 demo: $(VENV)/.installed  ## the main job: test an induction hypothesis, print the table, write induction.html
 	$(BIN)/scrub demo
@@ -33,6 +33,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL) ".[dev]"
 	touch $@
+
+bench: $(VENV)/.installed  ## cost of the demo's rows, side by side with plain torch
+	$(BIN)/python -m benchmarks.demo_rows
 
 clean:
 	rm -rf $(VENV) induction.html
