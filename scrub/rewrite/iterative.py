@@ -169,6 +169,8 @@ def children_matcher(indices: Iterable[int]) -> IterativeMatcher:
 def module_arg_matcher(symbol: Symbol | str) -> IterativeMatcher:
     """Finds what is bound to a parameter, given as symbol or by name, where it starts at a module.
 
+    A walk that sees through modules comes to an argument by its symbol instead: chain the parameter's name there.
+
     >>> from scrub.graph import ModuleSpec, Scalar
     >>> s = Symbol.new_from_name((), "s")
     >>> call = Module(ModuleSpec(s.add(s, name="body"), [s]), "call", s=Scalar(3.0, name="three"))
