@@ -14,6 +14,7 @@ from scrub.graph import Array, Expr
 from scrub.models import bind_tokens, configure_transformer
 from scrub.models.stdlib_text import held_out_sequences
 from scrub.rewrite import IterativeMatcher, Regex, restrict, substitute_all_modules
+from scrub.sampling import Estimate
 from scrub.view import Interval, attention_plot, interval_plot, page, reads, table, tree_html
 
 HEADER = ("hypothesis", "claim", "loss", "loss recovered", "samples", "seconds")
@@ -27,10 +28,10 @@ def table_rows(result: DemoResult) -> list[tuple[str, ...]]:
         (
             row.hypothesis.name,
             row.hypothesis.claim,
-            _with_error(row, "loss"),
-            _with_error(row, "recovered") if row.hypothesis.name not in (ORIGINAL, BASELINE) else _by_definition(row),
+            _with_error(row.loss),
+            _with_error(row.recovered) if row.hypothesis.name not in (ORIGINAL, BASELINE) else _by_definition(row),
             str(row.loss.n),
-            f"{row.seconds:.1f}",
+            f"{row.loss.seconds:.1f}",
         )
         for row in result.rows
     ]
@@ -80,8 +81,7 @@ def _introduction(result: DemoResult) -> list[str]:
     return [f"<p>{paragraph}</p>" for paragraph in paragraphs]
 
 
-def _with_error(row: Row, field: str) -> str:
-    estimate = row.loss if field == "loss" else row.recovered
+def _with_error(estimate: Estimate) -> str:
     return f"{float(estimate):.3f} ± {float(estimate.half_width()):.3f}"
 
 

@@ -23,16 +23,14 @@ class Row:
     Attributes:
         hypothesis: what was tested.
         expr: the rewritten loss.
-        loss: its estimate, nats.
+        loss: its estimate, nats, with the seconds that evaluating it added to the rows before it.
         recovered: loss recovered, against the baseline.
-        seconds: what evaluating this row added to the rows before it.
     """
 
     hypothesis: Hypothesis
     expr: Expr
     loss: Estimate
     recovered: Estimate
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -104,4 +102,4 @@ def run_demo(
 def _row(hypothesis: Hypothesis, expr: Expr, losses: Estimates) -> Row:
     loss = losses[hypothesis.name]
     recovered = loss_recovered(loss, original=losses[ORIGINAL], baseline=losses[BASELINE])
-    return Row(hypothesis, expr, loss, recovered, loss.seconds)
+    return Row(hypothesis, expr, loss, recovered)

@@ -43,8 +43,12 @@ class Array(Expr):
                 found=type(value),
                 hint="torch.tensor(value) makes one",
             )
-        made = cls.make((), (value,), name)
-        made.params[0].restore(value)
+        return cls.make((), (value,), name)
+
+    @classmethod
+    def make(cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None) -> Self:
+        made = super().make(children, params, name)
+        made.frozen.restore(params[0])  # the node may exist already, on a tensor that was changed in place
         return made
 
     @property

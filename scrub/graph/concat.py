@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from scrub.graph.errors import ConstructionError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.rearrange import insert_axes, repeat_axes
 from scrub.graph.registry import node
-from scrub.graph.rules import common_dtype, to_common_dtype
+from scrub.graph.rules import common_dtype, resolve_axis, to_common_dtype
 
 
 @node
@@ -30,16 +29,9 @@ class Concat(Expr):
         if not parts:
             raise ConstructionError(f"Concat {name!r}: needs at least one expression", hint="give it something to join")
         ndim = parts[0].ndim
-        if not -ndim <= axis < ndim:
-            raise ShapeError(
-                f"Concat {name!r}: axis {axis} does not exist in {ndim} axes",
-                nodes=parts,
-                axis=axis,
-                expected=f"{-ndim} to {ndim - 1}",
-                found=axis,
-                hint="Concat.stack(..., axis=...) joins along a new axis",
-            )
-        return cls.make(parts, (operator.index(axis) % ndim,), name)
+        problem = f"Concat {name!r}: axis {axis} does not exist in {ndim} axes"
+        hint = "Concat.stack(..., axis=...) joins along a new axis"
+        return cls.make(parts, (resolve_axis(problem, axis, ndim, nodes=parts, hint=hint),), name)
 
     @classmethod
     def stack(cls, *parts: Expr, axis: int = 0, name: str | None = None) -> Self:
@@ -53,16 +45,8 @@ class Concat(Expr):
                 f"Concat {name!r}: needs at least one expression", hint="give it something to stack"
             )
         ndim = parts[0].ndim + 1
-        if not -ndim <= axis < ndim:
-            raise ShapeError(
-                f"Concat {name!r}: stacking gives {ndim} axes, axis {axis} is not one of them",
-                nodes=parts,
-                axis=axis,
-                expected=f"{-ndim} to {ndim - 1}",
-                found=axis,
-                hint="the axis counts in the result",
-            )
-        at = operator.index(axis) % ndim
+        problem = f"Concat {name!r}: stacking gives {ndim} axes, axis {axis} is not one of them"
+        at = resolve_axis(problem, axis, ndim, nodes=parts, hint="the axis counts in the result")
         return cls(*(insert_axes(part, at=at, count=1) for part in parts), axis=at, name=name)
 
     @property

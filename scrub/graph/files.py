@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import xxhash
@@ -122,7 +122,7 @@ def _decode(data: bytes, source: str) -> dict[str, Expr]:
                     hint="a newer scrub wrote it, or a package that registers this type is not imported",
                 )
             below: list[int] = children
-            nodes.append(_make(kind, [nodes[i] for i in below], _unpack(params, frozen), name))
+            nodes.append(NODES[kind].make(tuple(nodes[i] for i in below), _unpack(params, frozen), name))
         roots: dict[str, Expr] = {name: nodes[i] for name, (i, _) in header["roots"].items()}
     except FileError:
         raise
@@ -203,14 +203,6 @@ def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return apart
 
 
-def _make(kind: str, children: Sequence[Expr], params: Any, name: str | None) -> Expr:
-    node = NODES[kind].make(tuple(children), params, name)
-    for kept, fresh in zip(node.params, params, strict=True):
-        if isinstance(kept, FrozenTensor):  # the node may exist already, on a tensor that was changed in place
-            kept.restore(fresh)
-    return node
-
-
 def _checksum(text: str) -> str:
     return xxhash.xxh3_128(text.encode()).hexdigest()
 
@@ -218,7 +210,7 @@ def _checksum(text: str) -> str:
 def _unpack(value: Any, frozen: Mapping[str, FrozenTensor]) -> Any:
     match value:
         case list():
-            return tuple(_unpack(item, frozen) for item in _items(value))  # pyright: ignore[reportUnknownArgumentType]
+            return tuple(_unpack(item, frozen) for item in cast("list[Any]", value))
         case {"float": text}:
             return float.fromhex(text)
         case {"tensor": digest}:
@@ -238,7 +230,3 @@ def _unpack(value: Any, frozen: Mapping[str, FrozenTensor]) -> Any:
             raise FileError(f"unknown parameter {value!r}")
         case _:
             return value
-
-
-def _items(value: Sequence[Any]) -> Sequence[Any]:
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import uuid
 from collections.abc import Sequence
 
@@ -24,6 +25,13 @@ def as_shape(shape: Sequence[int]) -> Shape:
     if any(size < 0 for size in sizes):
         raise ShapeError(f"sizes cannot be negative: {sizes}", found=sizes)
     return sizes
+
+
+def resolve_axis(problem: str, axis: int, ndim: int, *, nodes: Sequence[Expr], hint: str) -> int:
+    """The axis counted from 0, or a `ShapeError` that begins with `problem` if there is none."""
+    if not -ndim <= axis < ndim:
+        raise ShapeError(problem, nodes=nodes, axis=axis, expected=f"{-ndim} to {ndim - 1}", found=axis, hint=hint)
+    return operator.index(axis) % ndim
 
 
 def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:

@@ -9,14 +9,13 @@ import torch
 from scrub.graph.add import Add
 from scrub.graph.array import Array
 from scrub.graph.einsum import Einsum
-from scrub.graph.errors import ShapeError
 from scrub.graph.expr import Expr
 from scrub.graph.fluent import provide
 from scrub.graph.functions.cast import Cast
 from scrub.graph.general_function import GeneralFunction
 from scrub.graph.index import Index, IndexEntry
 from scrub.graph.module import Module
-from scrub.graph.rules import broadcast_shapes
+from scrub.graph.rules import broadcast_shapes, resolve_axis
 from scrub.graph.scalar import Scalar
 from scrub.graph.tag import Tag
 from scrub.graph.walk import rebuild
@@ -136,18 +135,11 @@ def cast(expr: Expr, *, dtype: torch.dtype | None = None, device: torch.device |
 def _axes(expr: Expr, axis: int | Sequence[int] | None) -> set[int]:
     if axis is None:
         return set(range(expr.ndim))
-    axes = [axis] if isinstance(axis, int) else list(axis)
-    for a in axes:
-        if not -expr.ndim <= a < expr.ndim:
-            raise ShapeError(
-                f"axis {a} does not exist in {expr!r}",
-                nodes=[expr],
-                axis=a,
-                expected=f"{-expr.ndim} to {expr.ndim - 1}",
-                found=a,
-                hint="axes count from 0, or from -1 at the end",
-            )
-    return {a % expr.ndim for a in axes}
+    hint = "axes count from 0, or from -1 at the end"
+    return {
+        resolve_axis(f"axis {a} does not exist in {expr!r}", a, expr.ndim, nodes=[expr], hint=hint)
+        for a in ([axis] if isinstance(axis, int) else axis)
+    }
 
 
 def _broadcast_operand(operand: Expr, shape: tuple[int, ...]) -> tuple[Expr, tuple[int, ...]]:

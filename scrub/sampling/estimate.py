@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict, Unpack, overload
 
 from scrub.graph import Cumulant, DiscreteVar, EstimateError, Expr, RandomVariableError, UnboundSymbolError
-from scrub.rewrite import IterativeMatcher, get_paths, new_traversal
+from scrub.rewrite import IterativeMatcher, get_paths, restrict
 from scrub.sampling.estimates import Estimate, Estimates
 from scrub.sampling.estimation import Estimation
 from scrub.sampling.specs import RandomSampleSpec, SampleSpec
@@ -111,16 +111,14 @@ def _check_ready(expr: Expr) -> None:
             hint="bind it with rc.module_new_bind",
         )
     if not expr.is_constant:
-        outside = new_traversal(term_early_at=Cumulant) & IterativeMatcher(DiscreteVar)
-        variable, path = next(iter(get_paths(expr, outside).items()))
+        variable, path = next(iter(get_paths(expr, restrict(DiscreteVar, term_early_at=Cumulant)).items()))
         raise RandomVariableError(
             f"cannot estimate {expr!r}: random variable {variable!r} is under no Cumulant",
             nodes=[variable, *path[:-1][-4:]],
             found=variable,
             hint="rc.Cumulant(expr) is its expectation",
         )
-    below = new_traversal(start_depth=1) & IterativeMatcher(Cumulant)
-    nested = expr.get(IterativeMatcher(Cumulant).chain(below))
+    nested = expr.get(IterativeMatcher(Cumulant).chain(Cumulant, must_be_sub=True))
     if nested:
         raise EstimateError(
             f"cannot estimate {expr!r}: a cumulant is inside another", nodes=nested, hint="estimate the inner one first"

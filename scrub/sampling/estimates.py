@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -158,4 +157,4 @@ def normal_quantile(level: float) -> float:
     """Half width, in standard errors, of a central normal interval of that coverage."""
     if not 0 < level < 1:
         raise EstimateError(f"level is a coverage between 0 and 1, not {level}", found=level, hint="0.95")
-    return NormalDist().inv_cdf(0.5 + level / 2) if math.isfinite(level) else math.nan
+    return NormalDist().inv_cdf(0.5 + level / 2)

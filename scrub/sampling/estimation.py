@@ -49,8 +49,12 @@ class Estimation:
         self.n = 0
         # One number per draw where that is enough; else the arguments of every cumulant.
         self.per_draw = {name: _per_draw(expr) for name, expr in self.exprs.items() if _is_affine(expr)}
-        others = [expr for name, expr in self.exprs.items() if name not in self.per_draw]
-        self.cumulants = [node for node in postorder(others) if isinstance(node, Cumulant)]
+        self.cumulants: list[Cumulant] = []
+        self.evaluated = {name: [expr] for name, expr in self.per_draw.items()}  # on draws, for each expression first
+        for name in (name for name in self.exprs if name not in self.per_draw):
+            own = [c for c in postorder([self.exprs[name]]) if isinstance(c, Cumulant) and c not in self.cumulants]
+            self.cumulants += own
+            self.evaluated[name] = list(dict.fromkeys(child for cumulant in own for child in cumulant.children))
         wanted = [*self.per_draw.values(), *(child for node in self.cumulants for child in node.children)]
         self.symbols = {c: Symbol.new_from_name(c.shape, f"value of {c.digest}") for c in self.cumulants}
         self.functions = {n: _of_symbols(e, self.symbols) for n, e in self.exprs.items() if n not in self.per_draw}
@@ -132,16 +136,7 @@ class Estimation:
 
     def _seconds(self, name: str) -> float:
         """Time for what this expression needs per draw, beyond what the expressions before it needed."""
-        if name in self.per_draw:
-            return self.program.seconds(self.program.exprs[list(self.per_draw).index(name)])
-        known: set[Expr] = set()
-        for other in self.functions:
-            own = {c for c in postorder([self.exprs[other]]) if isinstance(c, Cumulant)} - known
-            if other == name:
-                wanted = dict.fromkeys(child for cumulant in own for child in cumulant.children)
-                return sum(self.program.seconds(child) for child in wanted)
-            known |= own
-        return 0.0
+        return sum(self.program.seconds(expr) for expr in self.evaluated[name])
 
     def _scalar_covariance(self) -> torch.Tensor:
         if not self.scalars or self.n < 2:

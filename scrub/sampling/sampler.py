@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scrub.graph import Array, Cumulant, DiscreteVar, Expr, GeneralFunction, SampleSpecError
 from scrub.graph.rearrange import repeat_axes
-from scrub.rewrite import Expander, IterativeMatcher, new_traversal
+from scrub.rewrite import Expander, restrict
 from scrub.sampling.estimate import estimate
 from scrub.sampling.specs import SampleSpec
 
@@ -35,8 +35,7 @@ class Sampler:
         """
         if not expr.can_be_sampled:
             raise SampleSpecError(f"{expr!r} holds random variables that cannot be drawn", nodes=[expr])
-        outside_cumulants = new_traversal(term_early_at=Cumulant) & IterativeMatcher(DiscreteVar)
-        sampled = Expander((outside_cumulants, self._draw)).run(expr)
+        sampled = Expander((restrict(DiscreteVar, term_early_at=Cumulant), self._draw)).run(expr)
         return repeat_axes(sampled, self.spec.shape[: len(self.spec.shape) + expr.ndim - sampled.ndim])
 
     def estimate(self, expr: Expr, *, batch_size: int = 64) -> Expr:
@@ -51,9 +50,7 @@ class Sampler:
             # The expectation of integers is no integer; it stays float64, as do arguments without a dtype.
             return Array(value.to(device=node.device, dtype=node.dtype if is_floating else None), node.name)
 
-        return expr.update(
-            new_traversal(term_early_at=Cumulant) & IterativeMatcher(Cumulant), estimated, assert_any_found=False
-        )
+        return expr.update(restrict(Cumulant, term_if_matches=True), estimated, assert_any_found=False)
 
     def _draw(self, node: Expr) -> Expr:
         variable = node.cast(DiscreteVar)

@@ -82,16 +82,16 @@ class ByHand:
         if name in ("queries", "all three"):
             streams["q"] = token_only
         if name in ("keys", "all three"):
-            streams["k"] = e_other + self.mixed(a_other, ref, other, {"prev": 1}, {})
+            streams["k"] = e_other + self.mixed(a_other, ref, other, {})
         if "match" in name:
             count = {"two-token match": 2, "three-token match": 3}[name]
             near = dict.fromkeys(range(count), 1)
-            streams["q"] = e_ref + self.mixed(a_other, ref, other, {"prev": 1}, near)
-            streams["k"] = e_ref + self.mixed(a_other, ref, other, {"prev": 1}, near | {count: 1})
+            streams["q"] = e_ref + self.mixed(a_other, ref, other, near)
+            streams["k"] = e_ref + self.mixed(a_other, ref, other, near | {count: 1})
         return self.loss(labels, ref, streams, clean)
 
     def mixed(
-        self, a_other: torch.Tensor, ref: torch.Tensor, other: torch.Tensor, prev: dict[str, int], lags: dict[int, int]
+        self, a_other: torch.Tensor, ref: torch.Tensor, other: torch.Tensor, lags: dict[int, int]
     ) -> torch.Tensor:
         """Layer 0 where the previous-token head reads the reference at lag 1, and the others at `lags`."""
         seq = ref.shape[1]
@@ -99,5 +99,5 @@ class ByHand:
         mask = torch.zeros(a_other.shape[1], seq, seq)
         for allowed in lags:
             mask += (lag == allowed).float()
-        mask[self.prev] = (lag == 1).float() if prev else 0.0
+        mask[self.prev] = (lag == 1).float()
         return (self.layer0(ref, mask) + self.layer0(other, 1 - mask)).sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _FOLDER = Path(__file__).parent
-_CONFIG_FIELDS = (
-    "n_layers",
-    "n_heads",
-    "d_model",
-    "d_head",
-    "d_vocab",
-    "n_ctx",
-    "positions",
-    "normalization",
-    "norm_eps",
-)
 
 
 @dataclass(frozen=True)
@@ -78,6 +68,8 @@ def load_shipped(name: str, *, dtype: torch.dtype = torch.float32) -> ShippedMod
         known = sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
         raise CheckpointError(f"no model named {name!r} ships with scrub", expected=known, found=name)
     info = json.loads((folder / "config.json").read_text())
-    config = TransformerConfig.from_dict({field: info[field] for field in _CONFIG_FIELDS})
+    config = TransformerConfig.from_dict(
+        {field.name: info[field.name] for field in dataclasses.fields(TransformerConfig)}
+    )
     weights = {key: value.to(dtype) for key, value in load_file(folder / "model.safetensors").items()}
     return ShippedModel(name, config, weights, info)
