@@ -82,6 +82,10 @@ class MatchError(ScrubError):
     """A matcher found nothing, or several nodes where one was asked for."""
 
 
+class RewriteError(ScrubError):
+    """A rewrite that does not apply where it was asked for, or that did not keep its promise."""
+
+
 class SampleSpecError(ScrubError):
     """A sample spec that does not cover, or cannot draw, the variables of an expression."""
 
