@@ -16,6 +16,7 @@ from scrub.graph.errors import (
     EstimateError,
     FileError,
     FrozenError,
+    FunctionError,
     HeadSplitError,
     MatchError,
     ModuleBindingError,
@@ -31,13 +32,14 @@ from scrub.graph.expr import AxisUse, Expr, Shape
 from scrub.graph.files import load, load_many, save
 from scrub.graph.fluent import provide
 from scrub.graph.frozen_tensor import FrozenTensor, tensor_digest
-from scrub.graph.functions import FUNCTIONS, Function, FunctionShape, function
-from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, softmax
+from scrub.graph.functions import ELEMENTWISE, FUNCTIONS, Function, FunctionShape, function
+from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, register_elementwise, softmax
 from scrub.graph.index import I, Index, S
 from scrub.graph.module import Module, ModuleArgSpec, ModuleSpec
 from scrub.graph.rearrange import Rearrange
 from scrub.graph.registry import NODES, node
 from scrub.graph.scalar import Scalar
+from scrub.graph.scatter import Scatter
 from scrub.graph.sugar import cast, cast_to
 from scrub.graph.symbol import Symbol
 from scrub.graph.tag import Tag
@@ -62,6 +64,7 @@ __all__ = [
     "DtypeError",
     "Einsum",
     "elementwise",
+    "ELEMENTWISE",
     "EstimateError",
     "Expr",
     "FileError",
@@ -70,6 +73,7 @@ __all__ = [
     "Function",
     "function",
     "FUNCTIONS",
+    "FunctionError",
     "FunctionShape",
     "GeneralFunction",
     "HeadSplitError",
@@ -91,11 +95,13 @@ __all__ = [
     "Rearrange",
     "rebuild",
     "rebuild_batched",
+    "register_elementwise",
     "RewriteError",
     "S",
     "SampleSpecError",
     "save",
     "Scalar",
+    "Scatter",
     "ScrubError",
     "Shape",
     "ShapeError",
