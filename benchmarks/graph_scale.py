@@ -1,4 +1,4 @@
-"""Cost of working on large graphs: microseconds per distinct node, and as a ratio to one plain walk over the same graph.
+"""Cost of working on large graphs: microseconds per distinct node, and as a ratio to one plain walk over the graph.
 
     python -m benchmarks.graph_scale [--largest 1000000]
 
@@ -21,7 +21,7 @@ import torch
 
 import scrub as rc
 
-ROUNDS, WIDTH = 3, 100
+ROUNDS, LAYERS = 3, 100
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -33,11 +33,12 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def layered(num_nodes: int, tag: str) -> rc.Expr:
-    """`num_nodes` distinct sums in layers of `WIDTH`, over one array, under distinct names."""
+    """`num_nodes` distinct sums in `LAYERS` layers, over one array, under distinct names."""
     x = rc.Array(torch.zeros(()), f"{tag}.x")
-    layer: list[rc.Expr] = [rc.Add(x, name=f"{tag}.0.{i}") for i in range(WIDTH)]
-    for depth in range(1, num_nodes // WIDTH):
-        layer = [rc.Add(layer[i], layer[i - 1], name=f"{tag}.{depth}.{i}") for i in range(WIDTH)]
+    width = num_nodes // LAYERS
+    layer: list[rc.Expr] = [rc.Add(x, name=f"{tag}.0.{i}") for i in range(width)]
+    for depth in range(1, LAYERS):
+        layer = [rc.Add(layer[i], layer[i - 1], name=f"{tag}.{depth}.{i}") for i in range(width)]
     return rc.Add(*layer, name=f"{tag}.root")
 
 
