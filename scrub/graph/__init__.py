@@ -4,6 +4,8 @@ from scrub.graph.add import Add
 from scrub.graph.array import Array
 from scrub.graph.batching import common_batch, rebuild_batched
 from scrub.graph.concat import Concat
+from scrub.graph.conv import Conv
+from scrub.graph.cost import Cost, CostRow, Total, cost
 from scrub.graph.cumulant import Cumulant
 from scrub.graph.discrete_var import DiscreteVar, uniform
 from scrub.graph.einsum import Einsum
@@ -20,6 +22,7 @@ from scrub.graph.errors import (
     HeadSplitError,
     MatchError,
     ModuleBindingError,
+    ParseError,
     RandomVariableError,
     RewriteError,
     SampleSpecError,
@@ -36,10 +39,12 @@ from scrub.graph.functions import ELEMENTWISE, FUNCTIONS, Function, FunctionShap
 from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, register_elementwise, softmax
 from scrub.graph.index import I, Index, S
 from scrub.graph.module import Module, ModuleArgSpec, ModuleSpec
+from scrub.graph.parser import Parser
 from scrub.graph.rearrange import Rearrange
 from scrub.graph.registry import NODES, node
 from scrub.graph.scalar import Scalar
 from scrub.graph.scatter import Scatter
+from scrub.graph.stored_cumulant_var import StoredCumulantVar
 from scrub.graph.sugar import cast, cast_to
 from scrub.graph.symbol import Symbol
 from scrub.graph.tag import Tag
@@ -57,6 +62,10 @@ __all__ = [
     "common_batch",
     "Concat",
     "ConstructionError",
+    "Conv",
+    "Cost",
+    "cost",
+    "CostRow",
     "Cumulant",
     "DeviceError",
     "DiscreteVar",
@@ -89,6 +98,8 @@ __all__ = [
     "ModuleSpec",
     "node",
     "NODES",
+    "ParseError",
+    "Parser",
     "postorder",
     "provide",
     "RandomVariableError",
@@ -106,10 +117,12 @@ __all__ = [
     "Shape",
     "ShapeError",
     "softmax",
+    "StoredCumulantVar",
     "Symbol",
     "Tag",
     "tensor_digest",
     "to_text",
+    "Total",
     "tree_lines",
     "UnboundSymbolError",
     "UndefinedRatioError",
