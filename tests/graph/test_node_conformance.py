@@ -85,7 +85,7 @@ def test_it_prints_on_one_line(node: rc.Expr) -> None:
     assert type(node).__name__ in text
     assert str(list(node.shape)) in text
     assert repr(node.rename("its name")).startswith("'its name'")
-    assert rc.to_text(node).splitlines()[0] == text
+    assert rc.to_text(node).splitlines()[0].startswith(text)  # it may add what is needed to read it back
     assert rc.display_name(node.rename(None))
 
 
