@@ -20,6 +20,7 @@ from scrub.graph import (
     Cost,
     Cumulant,
     DeviceError,
+    Diff,
     DiscreteVar,
     DtypeError,
     Einsum,
@@ -146,6 +147,10 @@ from scrub.sampling import (
     loss_recovered,
     variables_of,
 )
+from scrub.view import (
+    HtmlTree,
+    print_html,
+)
 
 __version__ = "0.1.0"
 
@@ -160,11 +165,12 @@ __all__ = [
     "Concat",
     "ConstructionError",
     "Conv",
-    "Cost",
     "cost",
+    "Cost",
     "Cumulant",
     "DeviceError",
     "diff",
+    "Diff",
     "DiscreteVar",
     "display_name",
     "DtypeError",
@@ -263,8 +269,8 @@ __all__ = [
     "evaluate_many",
     # sampling
     "covariance",
-    "estimate",
     "Estimate",
+    "estimate",
     "Estimates",
     "loss_recovered",
     "RandomSampleSpec",
@@ -287,4 +293,7 @@ __all__ = [
     "split_keys",
     "To",
     "TransformerConfig",
+    # view
+    "HtmlTree",
+    "print_html",
 ]

@@ -13,7 +13,7 @@ import torch
 import xxhash
 
 import scrub as rc
-import scrub.rewrite.rules  # noqa: F401 - registers them
+import scrub.rewrite.rules
 from scrub.graph import NODES, FrozenTensor, StoredCumulantVar, tensor_digest
 from scrub.rewrite import REWRITES, NoMatch, Rule
 from scrub.rewrite.testing import Maker
@@ -159,7 +159,9 @@ def test_1_3_string_matchers_see_given_names_only() -> None:
 LEAVES = rc.Array | rc.Scalar | rc.Symbol
 
 
-def applications(rule: Rule[...], *, num_cases: int, **fixed: object) -> Iterator[tuple[rc.Expr, rc.Expr, list[rc.Expr]]]:
+def applications(
+    rule: Rule[...], *, num_cases: int, **fixed: object
+) -> Iterator[tuple[rc.Expr, rc.Expr, list[rc.Expr]]]:
     """Generated nodes with what the rule makes of them, and the expressions that its options brought."""
     for number in range(num_cases):
         maker = Maker(f"names {rule.name} {number}")
@@ -210,8 +212,19 @@ def given_names(expr: rc.Expr) -> set[str]:
     return {node.name for node in rc.postorder([expr]) if node.name is not None}
 
 
-DROPPING = {"drop_zero_terms", "drop_cast", "push_index", "merge_scalar_terms", "merge_scalar_operands"}
-"""What these drop has no part in the value, or is merged with others into one number."""
+DROPPING = {
+    "cancel_inverses": "the result is the node below, under the name of the input",
+    "drop_cast": "the result is the node below, under the name of the input",
+    "drop_softmax_shift": "the shift has no part in the value",
+    "drop_zero_terms": "zeros have no part in the value",
+    "fuse": "an argument that the body does not use has no part in the value",
+    "merge_duplicate_terms": "terms that cancel have no part in the value",
+    "merge_scalar_operands": "numbers become one number",
+    "merge_scalar_terms": "numbers become one number",
+    "push_index": "what is not picked has no part in the value",
+    "push_index_through_concat": "what is not picked has no part in the value",
+    "push_index_through_scatter": "the result is the node below, under the name of the input",
+}
 
 
 @pytest.mark.parametrize("name", sorted(n for n, rule in REWRITES.items() if rule.can_dissolve and n not in DROPPING))

@@ -6,10 +6,18 @@ from scrub.graph import Expr, Scatter
 from scrub.graph.index import Entry
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
+from scrub.rewrite.rules.concatenation.cases import scattered
 from scrub.rewrite.rules.indexing.entries import compose
+from scrub.rewrite.testing.maker import Maker
 
 
-@rewrite(keeps="value", pattern=(Scatter, Scatter), simplifies=True)
+def _cases(maker: Maker) -> Expr:
+    if maker.random.random() < 0.5:
+        return maker.pattern(Scatter, Scatter)
+    return scattered(maker, scattered(maker, maker.expr(maker.shape(), 1)))
+
+
+@rewrite(keeps="value", cases=_cases, simplifies=True)
 def fuse_scatter(scatter: Scatter, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """What is placed in a part of a part is placed where that part is.
 

@@ -9,6 +9,8 @@ from scrub.graph.functions.cast import Cast
 from scrub.graph.functions.elementwise import Elementwise
 from scrub.graph.index import Entry, IndexEntry
 from scrub.rewrite.rule import NoMatch, rewrite
+from scrub.rewrite.rules.concatenation.cases import scattered
+from scrub.rewrite.rules.products.cases import product_with
 from scrub.rewrite.testing.maker import Maker
 
 ZERO_AT_ZERO = frozenset({"sin", "tanh", "relu", "gelu", "gelu_new", "silu", "step", "abs", "sqrt"})
@@ -16,9 +18,16 @@ ZERO_AT_ZERO = frozenset({"sin", "tanh", "relu", "gelu", "gelu_new", "silu", "st
 
 
 def _cases(maker: Maker) -> Expr:
-    kind = maker.random.choice([Add, Einsum, Einsum, GeneralFunction, Rearrange])
+    """Sums at the same place and at others, products along diagonals and not."""
+    kind = maker.random.choice([Add, Add, Einsum, Einsum, GeneralFunction, Rearrange])
+    if kind is Einsum and maker.random.random() < 0.5:
+        return product_with(maker, maker.pattern(Scatter))
     if kind is not Add:
         return maker.pattern(kind, Scatter)
+    if maker.random.random() < 0.3:
+        parts = [maker.expr(shape, 1) for shape in [maker.shape()] * 2]
+        first = scattered(maker, parts[0])
+        return Add(first, scattered(maker, parts[1], first.shape))
     first = maker.pattern(Scatter).cast(Scatter)
     second = first.with_children([maker.expr(first.children[0].shape, 1)])
     return Add(

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from scrub.graph import Einsum, Expr
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, Options, rewrite
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 
 def _cases(maker: Maker) -> Expr:
+    """Products of products, or of booleans and a number."""
+    if maker.random.random() < 0.2:
+        booleans = [part(maker, maker.shape(max_ndim=2), torch.bool) for _ in range(2)]
+        return product_with(maker, *booleans, maker.array(maker.shape(max_ndim=1)), max_others=0)
     dtype = some_dtype(maker)
     inner = [product_with(maker, part(maker, maker.shape(max_ndim=2), dtype), dtypes=[dtype]) for _ in range(2)]
     return product_with(maker, *inner)

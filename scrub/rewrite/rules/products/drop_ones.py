@@ -10,15 +10,19 @@ from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.products.axes import sizes_of
 from scrub.rewrite.rules.products.cases import product_with
+from scrub.rewrite.rules.sums.cases import NUMBERS
 
 if TYPE_CHECKING:
     from scrub.rewrite.testing.maker import Maker
 
 
 def _cases(maker: Maker) -> Expr:
+    """Ones, and now and then a number that is none."""
     ones = [
         Scalar(maker.random.choice([1, 1.0]), maker.shape(max_ndim=2)) for _ in range(maker.random.choice([1, 1, 2]))
     ]
+    if maker.random.random() < 0.2:
+        return product_with(maker, *ones, Scalar(maker.random.choice([-1, 2]), maker.shape(max_ndim=1)), dtypes=NUMBERS)
     return product_with(maker, *ones, Scalar(1.0, (), "one"))
 
 

@@ -9,7 +9,7 @@ from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.products.cases import product_with
 from scrub.rewrite.rules.products.composition import compose
-from scrub.rewrite.rules.sums.cases import part, some_dtype
+from scrub.rewrite.rules.sums.cases import DTYPES, part, some_dtype
 from scrub.rewrite.rules.sums.terms import computes_in
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 def _cases(maker: Maker) -> Expr:
     if maker.random.random() < 0.4:
         return maker.pattern(Einsum, Einsum)
-    dtype = some_dtype(maker)
+    dtype, is_one_dtype = some_dtype(maker), maker.random.random() < 0.5
     inner = [
-        product_with(maker, part(maker, maker.shape(max_ndim=2), dtype)) for _ in range(maker.random.choice([1, 2]))
+        product_with(maker, part(maker, maker.shape(max_ndim=2), dtype), dtypes=[dtype] if is_one_dtype else DTYPES)
+        for _ in range(maker.random.choice([1, 2]))
     ]
     return product_with(maker, *inner)
 

@@ -19,7 +19,7 @@ Operands = Sequence[tuple[Expr, tuple[int, ...]]]
 
 
 def _cases(maker: Maker) -> Expr:
-    """Products with a factor in common, on the same axes, whose other factors have some or all of its axes."""
+    """Products with a factor in common, on the same axes but now and then, and others with some or all of its axes."""
     sizes = [maker.random.choice([1, 2, 3]) for _ in range(maker.random.choice([1, 2, 3, 4]))]
     dtype = some_dtype(maker)
     labels = list(range(len(sizes)))
@@ -34,8 +34,12 @@ def _cases(maker: Maker) -> Expr:
         others = [*dict.fromkeys(needed), *(label for label in own if maker.random.random() < 0.5)]
         inner = len(sizes)  # summed away within the other factor
         narrow = {label for label in needed if maker.random.random() < 0.15}  # broadcast in the sum
+        there = own
+        if maker.random.random() < 0.15:
+            there = [maker.random.choice([k for k in labels if sizes[k] == sizes[label]]) for label in own]
+            others += [label for label in own if label not in there]
         y = part(maker, tuple(1 if label in narrow else [*sizes, 2][label] for label in [*others, inner]), dtype)
-        operands = [(x, own), (y, [*others, inner])]
+        operands = [(x, there), (y, [*others, inner])]
         maker.random.shuffle(operands)
         terms.append(Einsum(*operands, out_axes=out, name=maybe_name(maker)))
     return random_sum(maker, *terms, shape=terms[0].shape)
