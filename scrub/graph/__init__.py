@@ -38,6 +38,9 @@ from scrub.graph.module import Module, ModuleArgSpec, ModuleSpec
 from scrub.graph.rearrange import Rearrange
 from scrub.graph.registry import NODES, node
 from scrub.graph.scalar import Scalar
+from scrub.graph.set_symbolic_shape import SetSymbolicShape
+from scrub.graph.size_values import reciprocal_of_size, size_value
+from scrub.graph.sizes import Size, is_concrete, is_symbolic, parse_size, size_text, symbolic_sizes
 from scrub.graph.sugar import cast, cast_to
 from scrub.graph.symbol import Symbol
 from scrub.graph.tag import Tag
@@ -95,7 +98,16 @@ __all__ = [
     "S",
     "SampleSpecError",
     "save",
+    "reciprocal_of_size",
     "Scalar",
+    "SetSymbolicShape",
+    "Size",
+    "size_text",
+    "size_value",
+    "is_concrete",
+    "is_symbolic",
+    "parse_size",
+    "symbolic_sizes",
     "ScrubError",
     "Shape",
     "ShapeError",

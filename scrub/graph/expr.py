@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
@@ -26,16 +26,18 @@ import xxhash
 
 from scrub.graph.errors import ConstructionError, DeviceError, FrozenError
 from scrub.graph.fluent import Fluent
+from scrub.graph.sizes import Shape, Size, map_sizes, product, symbolic_sizes_in, variables_of
 
 if TYPE_CHECKING:
     from scrub.graph.symbol import Symbol
 
-Shape = tuple[int, ...]
 E = TypeVar("E", bound="Expr")
+T = TypeVar("T")
 
 RANDOM = 1  # depends on a random variable
 RANDOM_OUTSIDE_CUMULANT = 2  # on one that no cumulant takes the expectation of
 UNSAMPLEABLE = 4  # holds a random variable that no sample spec can draw
+RESIZES = 64  # holds a module whose body is written for other sizes than those it is called with
 
 
 class AxisUse(Enum):
@@ -57,7 +59,8 @@ class Expr(Fluent):
         children: expressions this one is computed from.
         params: everything else that the node type needs, hashable.
         name: given name or None. Part of identity; matchers select by it.
-        shape, dtype, device: of the value. `dtype` is None where the leaves do not decide it (scalars, symbols).
+        shape, dtype, device: of the value. Sizes are ints or sympy expressions (`scrub.graph.sizes`); `dtype` is None
+            where the leaves do not decide it (scalars, symbols).
         digest: 128-bit hex digest of all of the above but the device, the same in every process.
 
     >>> import scrub as rc, torch
@@ -68,6 +71,7 @@ class Expr(Fluent):
 
     __slots__ = (
         "__weakref__",
+        "_free_sizes",
         "_free_symbols",
         "children",
         "device",
@@ -79,6 +83,7 @@ class Expr(Fluent):
         "shape",
     )
     infix: ClassVar[bool] = False  # derived names of this node need parentheses inside another's
+    sizes_at: ClassVar[tuple[int, ...]] = ()  # which of its parameters may hold symbolic sizes
 
     children: tuple[Expr, ...]
     params: tuple[Any, ...]
@@ -88,6 +93,7 @@ class Expr(Fluent):
     device: torch.device | None
     digest: str
     flags: int
+    _free_sizes: tuple[Any, ...]
     _free_symbols: tuple[Symbol, ...]
 
     # ---- what each node type declares -------------------------------------------------------------------------
@@ -135,7 +141,27 @@ class Expr(Fluent):
     @classmethod
     def infer_free_symbols(cls, children: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Symbol, ...]:
         """Free symbols of the node; overridden by what binds them."""
-        return union_of_symbols([child.free_symbols for child in children])
+        return union_in_order([child.free_symbols for child in children])
+
+    @classmethod
+    def infer_free_sizes(cls, children: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+        """Free size variables of the node, and further flags; overridden by what binds size variables.
+
+        Asked for only where a child has some, or `sizes_at` says that a parameter may.
+        """
+        parts = [child._free_sizes for child in children if child._free_sizes]
+        for position in cls.sizes_at:
+            symbolic = symbolic_sizes_in(params[position])
+            if symbolic:
+                parts.append(variables_of(symbolic))
+        return (union_in_order(parts) if parts else ()), 0
+
+    def resized(self, children: tuple[Expr, ...], transform: Callable[[Size], Size]) -> Expr:
+        """This node on children of other sizes, with the symbolic sizes among its parameters transformed."""
+        params = tuple(
+            map_sizes(param, transform) if i in self.sizes_at else param for i, param in enumerate(self.params)
+        )
+        return self.make(children, params, self.name)
 
     @classmethod
     def own_device(cls, params: tuple[Any, ...]) -> torch.device | None:
@@ -159,6 +185,15 @@ class Expr(Fluent):
         if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConstructionError(f"{cls.__name__}: a name is a str or None, not {name!r}")
         shape, dtype = cls.infer(children, params, name)
+        flags = cls.infer_flags(children)
+        free_sizes: tuple[Any, ...] = ()
+        has_sizes = bool(cls.sizes_at)
+        for child in children:
+            if child._free_sizes:
+                has_sizes = True
+        if has_sizes:
+            free_sizes, more_flags = cls.infer_free_sizes(children, params)
+            flags |= more_flags
         node = object.__new__(cls)
         fill = object.__setattr__
         fill(node, "children", children)
@@ -168,7 +203,8 @@ class Expr(Fluent):
         fill(node, "dtype", dtype)
         fill(node, "device", device)
         fill(node, "digest", digest)
-        fill(node, "flags", cls.infer_flags(children))
+        fill(node, "flags", flags)
+        fill(node, "_free_sizes", free_sizes)
         fill(node, "_free_symbols", cls.infer_free_symbols(children, params))
         with _POOL_LOCK:
             return _POOL.setdefault(key, node)  # type: ignore[return-value]
@@ -211,17 +247,19 @@ class Expr(Fluent):
         return self._free_symbols
 
     @property
+    def free_sizes(self) -> tuple[Any, ...]:
+        """Size variables that nothing below binds, in order of first visit."""
+        return self._free_sizes
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
 
     @property
-    def numel(self) -> int:
+    def numel(self) -> Size:
         """Number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return product(self.shape)
 
     @property
     def is_constant(self) -> bool:
@@ -230,8 +268,8 @@ class Expr(Fluent):
 
     @property
     def is_explicitly_computable(self) -> bool:
-        """Whether it can be evaluated as it is: no unbound symbol, no random variable."""
-        return not self.free_symbols and not self.flags & RANDOM
+        """Whether it can be evaluated as it is: no unbound symbol, no open size, no random variable."""
+        return not self.free_symbols and not self._free_sizes and not self.flags & RANDOM
 
     @property
     def can_be_sampled(self) -> bool:
@@ -264,9 +302,9 @@ _POOL: weakref.WeakValueDictionary[tuple[str, torch.device | None], Expr] = weak
 _POOL_LOCK = threading.RLock()
 
 
-def union_of_symbols(parts: Sequence[tuple[Symbol, ...]]) -> tuple[Symbol, ...]:
+def union_in_order(parts: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
     """Ordered union, sharing a part's tuple when it already is the union."""
-    largest: tuple[Symbol, ...] = ()
+    largest: tuple[T, ...] = ()
     for part in parts:
         if part and part is not largest:
             largest = part if not largest else tuple(dict.fromkeys((*largest, *part)))

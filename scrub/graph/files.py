@@ -24,6 +24,7 @@ from scrub.graph.functions import FUNCTIONS, Function
 from scrub.graph.functions.base import function_name
 from scrub.graph.module import ModuleArgSpec
 from scrub.graph.registry import NODES
+from scrub.graph.sizes import is_symbolic, parse_size, size_text
 from scrub.graph.symbol import Symbol
 from scrub.graph.walk import postorder
 
@@ -184,10 +185,12 @@ def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return {"tensor": value.digest}
         case ModuleArgSpec():
             symbol = value.symbol
-            return {"arg": [list(symbol.shape), symbol.uuid, symbol.name, value.batchable, value.expandable]}
+            return {"arg": [_pack(symbol.shape, tensors), symbol.uuid, symbol.name, value.batchable, value.expandable]}
         case Function():
             fields = [_pack(getattr(value, field.name), tensors) for field in dataclasses.fields(value)]
             return {"function": [function_name(type(value)), fields]}
+        case _ if is_symbolic(value):
+            return {"size": size_text(value)}
         case _:
             raise FileError(f"a parameter of type {type(value).__name__} cannot be saved", found=value)
 
@@ -216,7 +219,9 @@ def _unpack(value: Any, frozen: Mapping[str, FrozenTensor]) -> Any:
         case {"tensor": digest}:
             return frozen[digest]
         case {"arg": [shape, uuid, name, batchable, expandable]}:
-            return ModuleArgSpec(Symbol(shape, uuid, name), batchable, expandable)
+            return ModuleArgSpec(Symbol(_unpack(shape, frozen), uuid, name), batchable, expandable)
+        case {"size": text}:
+            return parse_size(text)
         case {"function": [name, fields]}:
             if name not in FUNCTIONS:
                 raise FileError(

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from scrub.graph.errors import DtypeError, ShapeError
-from scrub.graph.expr import Expr, Shape
+from scrub.graph.expr import Expr
+from scrub.graph.sizes import Shape, Size, mismatch_hint
 
 _NAMESPACE = uuid.UUID("5c2ab0de-0000-4000-8000-736372756200")  # fixed, so that named identifiers never change
 
@@ -17,14 +18,6 @@ _NAMESPACE = uuid.UUID("5c2ab0de-0000-4000-8000-736372756200")  # fixed, so that
 def uuid_from_name(name: str) -> str:
     """The same uuid for the same name, in every process."""
     return str(uuid.uuid5(_NAMESPACE, name))
-
-
-def as_shape(shape: Sequence[int]) -> Shape:
-    """A tuple of non-negative ints, or a `ShapeError`."""
-    sizes = tuple(int(size) for size in shape)
-    if any(size < 0 for size in sizes):
-        raise ShapeError(f"sizes cannot be negative: {sizes}", found=sizes)
-    return sizes
 
 
 def resolve_axis(problem: str, axis: int, ndim: int, *, nodes: Sequence[Expr], hint: str) -> int:
@@ -37,7 +30,7 @@ def resolve_axis(problem: str, axis: int, ndim: int, *, nodes: Sequence[Expr], h
 def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
     """Shape of an elementwise operation, by numpy's rule."""
     ndim = max((child.ndim for child in children), default=0)
-    result = [1] * ndim
+    result: list[Size] = [1] * ndim
     source: list[Expr | None] = [None] * ndim
     for child in children:
         offset = ndim - child.ndim
@@ -51,9 +44,28 @@ def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
                     axis=axis - ndim,
                     expected=result[axis],
                     found=size,
-                    hint="only axes of size 1 broadcast, aligned from the right; insert axes with Rearrange",
+                    hint=mismatch_hint(
+                        (result[axis], size),
+                        "only axes of size 1 broadcast, aligned from the right; insert axes with Rearrange",
+                    ),
                 )
             result[axis], source[axis] = size, child
+    return tuple(result)
+
+
+def broadcast_sizes(*shapes: Shape) -> Shape:
+    """Shape that these shapes broadcast to, by numpy's rule; a `ValueError` if they do not.
+
+    >>> broadcast_sizes((2, 1), (3,))
+    (2, 3)
+    """
+    result: list[Size] = [1] * max(map(len, shapes), default=0)
+    for shape in shapes:
+        for axis, size in enumerate(shape, start=len(result) - len(shape)):
+            if result[axis] == 1:
+                result[axis] = size
+            elif size not in (1, result[axis]):
+                raise ValueError(f"{size} and {result[axis]} do not broadcast")
     return tuple(result)
 
 

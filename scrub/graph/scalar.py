@@ -10,7 +10,7 @@ import torch
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import AxisMap, Expr, Shape
 from scrub.graph.registry import node
-from scrub.graph.rules import as_shape
+from scrub.graph.sizes import Size, as_shape
 
 
 @node
@@ -22,8 +22,9 @@ class Scalar(Expr):
     """
 
     __slots__ = ()
+    sizes_at = (1,)
 
-    def __new__(cls, value: float, shape: Sequence[int] = (), name: str | None = None) -> Self:
+    def __new__(cls, value: float, shape: Sequence[Size] = (), name: str | None = None) -> Self:
         if not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConstructionError(
                 f"Scalar {name!r}: expected an int or a float, found {type(value).__name__}",

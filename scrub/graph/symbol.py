@@ -10,7 +10,8 @@ import torch
 
 from scrub.graph.expr import AxisMap, Expr, Shape
 from scrub.graph.registry import node
-from scrub.graph.rules import as_shape, uuid_from_name
+from scrub.graph.rules import uuid_from_name
+from scrub.graph.sizes import Size, as_shape
 
 
 @node
@@ -23,17 +24,18 @@ class Symbol(Expr):
     """
 
     __slots__ = ()
+    sizes_at = (0,)
 
-    def __new__(cls, shape: Sequence[int], uuid: str, name: str | None = None) -> Self:
+    def __new__(cls, shape: Sequence[Size], uuid: str, name: str | None = None) -> Self:
         return cls.make((), (as_shape(shape), uuid), name)
 
     @classmethod
-    def new_with_random_uuid(cls, shape: Sequence[int], name: str | None = None) -> Self:
+    def new_with_random_uuid(cls, shape: Sequence[Size], name: str | None = None) -> Self:
         """A symbol that equals no other."""
         return cls(shape, str(uuid_module.uuid4()), name)
 
     @classmethod
-    def new_from_name(cls, shape: Sequence[int], name: str) -> Self:
+    def new_from_name(cls, shape: Sequence[Size], name: str) -> Self:
         """The symbol of that name and shape: the same one in every process."""
         return cls(shape, uuid_from_name(f"symbol {name} {as_shape(shape)}"), name)
 

@@ -11,6 +11,7 @@ from scrub.rewrite.iterative import (
 )
 from scrub.rewrite.matcher import Matcher, Regex
 from scrub.rewrite.modules import get_free_symbols, module_new_bind
+from scrub.rewrite.resize import bind_sizes, conform_all_modules
 from scrub.rewrite.search import are_any_found, get, get_paths, get_unique
 from scrub.rewrite.substitute import bind, partially_substitute, substitute, substitute_all_modules
 from scrub.rewrite.update import update
@@ -22,7 +23,9 @@ __all__ = [
     "Regex",
     "are_any_found",
     "bind",
+    "bind_sizes",
     "children_matcher",
+    "conform_all_modules",
     "get",
     "get_free_symbols",
     "get_paths",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scrub.graph import Expr, Module, Symbol
+from scrub.graph.expr import RESIZES
+from scrub.rewrite.resize import conform_all_modules
 from scrub.rewrite.states import State, next_for
 
 
@@ -32,7 +34,9 @@ class Places:
         self._pool: dict[tuple[Expr, tuple[Place | None, ...]], Place] = {}
 
     def root(self, expr: Expr) -> Place:
-        """The place to start from."""
+        """The place to start from. Seen through, modules have bodies of the sizes they are called with."""
+        if self.see_through and expr.flags & RESIZES:
+            expr = conform_all_modules(expr)
         return self._make(expr, (None,) * (len(expr.free_symbols) if self.see_through else 0))
 
     def below(self, place: Place) -> tuple[Place, ...]:

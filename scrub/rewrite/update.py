@@ -87,7 +87,8 @@ class _Update:
                 stack.extend((child, None, False) for child in reversed(below) if child not in self.results)
             else:
                 self.results[position] = self._finish(position, below, is_found)
-        return self.results[start]
+        result = self.results[start]
+        return expr if result is start[0].node else result
 
     def _finish(self, position: Position, below: list[Position], is_found: bool) -> Expr:
         node = position[0].node

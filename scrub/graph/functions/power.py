@@ -9,7 +9,7 @@ import torch
 
 from scrub.graph.expr import Shape
 from scrub.graph.functions.base import Function, FunctionShape, function
-from scrub.graph.rules import to_common_dtype
+from scrub.graph.rules import broadcast_sizes, to_common_dtype
 
 
 @function
@@ -20,8 +20,8 @@ class Pow(Function):
     def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
         base, exponent = shapes
         try:
-            shape: Shape = tuple(torch.broadcast_shapes(base, exponent))  # pyright: ignore[reportUnknownArgumentType]
-        except RuntimeError as error:
+            shape = broadcast_sizes(base, exponent)
+        except ValueError as error:
             raise ValueError(f"base {base} and exponent {exponent} do not broadcast") from error
         is_batchable = (len(base) == len(shape), len(exponent) == len(shape))
         return FunctionShape(shape, len(shape), is_batchable, (len(base), len(exponent)))
