@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from scrub.graph.errors import ModuleBindingError, ShapeError
 from scrub.graph.expr import Expr
@@ -143,7 +143,7 @@ def _solve_one(
             solution = as_size(root)
         except ShapeError:  # negative, or no whole number
             continue
-        if type(solution) is int or not solution.is_nonpositive:  # -m is none where m is a size
+        if type(solution) is int or not cast("Any", solution).is_nonpositive:  # -m is none where m is a size
             solutions.add(solution)
     if len(solutions) != 1:
         raise _contradiction(what, equation, size, known, source)
