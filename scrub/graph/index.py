@@ -102,8 +102,10 @@ class Index(Expr):
                     if entry >= size:
                         _out_of_range(child, axis, entry, name)
                 case (start, stop):
-                    if is_surely_less(size, stop) or is_surely_less(stop, start):
+                    if is_surely_less(size, stop):
                         _out_of_range(child, axis, stop, name)
+                    if is_surely_less(stop, start):
+                        _out_of_range(child, axis, f"{start}:{stop}", name)
                     length = stop - start
                     shape.append(length if type(length) is int else as_size(length))
                 case FrozenTensor():
@@ -125,9 +127,10 @@ class Index(Expr):
     def resized(self, children: tuple[Expr, ...], transform: Callable[[Size], Size]) -> Expr:
         entries: list[Entry] = []
         for axis, entry in enumerate(self.entries):
-            new: Any = map_sizes(entry, transform)
-            if new is not entry and is_position(new) and type(new) is int and new < 0:  # -1 on an axis of size 0
-                _out_of_range(children[0], axis, new, self.name)
+            try:
+                new = map_sizes(entry, transform)
+            except ShapeError:  # -1 on an axis of size 0
+                _out_of_range(children[0], axis, _entry_text(entry), self.name)
             entries.append(None if new == (0, children[0].shape[axis]) else new)
         return Index.make(children, (tuple(entries),), self.name)
 
@@ -228,7 +231,7 @@ def _from_end(size: Size, count: Size) -> Size:
     return position if type(position) is int else as_size(position)
 
 
-def _out_of_range(expr: Expr, axis: int, entry: Size, name: str | None) -> NoReturn:
+def _out_of_range(expr: Expr, axis: int, entry: Size | str, name: str | None) -> NoReturn:
     size = expr.shape[axis]
     raise ShapeError(
         f"Index {name!r}: {entry} is out of range for axis {axis} of size {size}",

@@ -193,7 +193,23 @@ def _expand(size: Any) -> Any:
 
     functions: Any = sympy  # it declares no types
     expanded = functions.expand(size)
+    if expanded.has(functions.floor):
+        expanded = functions.expand(expanded.replace(functions.floor, _floor))
     return expanded if expanded.is_polynomial() else functions.cancel(expanded)
+
+
+def _floor(inside: Any) -> Any:
+    """`floor(inside)` with all that is surely an integer taken out: floor(3*n/2 + 2) is n + 2 + floor(n/2)."""
+    import sympy
+
+    functions: Any = sympy
+    whole, rest = functions.Integer(0), functions.Integer(0)
+    for term in functions.Add.make_args(_expand(inside)):
+        factor, of = term.as_coeff_Mul()
+        integer_part = functions.floor(factor) if of.is_integer else functions.Integer(0)
+        whole += integer_part * of
+        rest += (factor - integer_part) * of
+    return whole + functions.floor(rest)
 
 
 def variables_of(sizes: Iterable[Size]) -> tuple[Any, ...]:
