@@ -16,6 +16,7 @@ from scrub.graph.errors import (
     EstimateError,
     FileError,
     FrozenError,
+    FunctionError,
     HeadSplitError,
     MatchError,
     ModuleBindingError,
@@ -31,13 +32,14 @@ from scrub.graph.expr import AxisUse, Expr, Shape
 from scrub.graph.files import load, load_many, save
 from scrub.graph.fluent import provide
 from scrub.graph.frozen_tensor import FrozenTensor, tensor_digest
-from scrub.graph.functions import FUNCTIONS, Function, FunctionShape, function
-from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, softmax
+from scrub.graph.functions import ELEMENTWISE, FUNCTIONS, Function, FunctionShape, function
+from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, register_elementwise, softmax
 from scrub.graph.index import I, Index, S
 from scrub.graph.module import Module, ModuleArgSpec, ModuleSpec
 from scrub.graph.rearrange import Rearrange
 from scrub.graph.registry import NODES, node
 from scrub.graph.scalar import Scalar
+from scrub.graph.scatter import Scatter
 from scrub.graph.set_symbolic_shape import SetSymbolicShape
 from scrub.graph.size_values import reciprocal_of_size, size_value
 from scrub.graph.sizes import Size, is_concrete, is_symbolic, parse_size, size_text, symbolic_sizes
@@ -65,6 +67,7 @@ __all__ = [
     "DtypeError",
     "Einsum",
     "elementwise",
+    "ELEMENTWISE",
     "EstimateError",
     "Expr",
     "FileError",
@@ -73,11 +76,14 @@ __all__ = [
     "Function",
     "function",
     "FUNCTIONS",
+    "FunctionError",
     "FunctionShape",
     "GeneralFunction",
     "HeadSplitError",
     "I",
     "Index",
+    "is_concrete",
+    "is_symbolic",
     "load",
     "load_many",
     "log_softmax",
@@ -88,31 +94,31 @@ __all__ = [
     "ModuleSpec",
     "node",
     "NODES",
+    "parse_size",
     "postorder",
     "provide",
     "RandomVariableError",
     "Rearrange",
     "rebuild",
     "rebuild_batched",
+    "reciprocal_of_size",
+    "register_elementwise",
     "RewriteError",
     "S",
     "SampleSpecError",
     "save",
-    "reciprocal_of_size",
     "Scalar",
+    "Scatter",
+    "ScrubError",
     "SetSymbolicShape",
+    "Shape",
+    "ShapeError",
     "Size",
     "size_text",
     "size_value",
-    "is_concrete",
-    "is_symbolic",
-    "parse_size",
-    "symbolic_sizes",
-    "ScrubError",
-    "Shape",
-    "ShapeError",
     "softmax",
     "Symbol",
+    "symbolic_sizes",
     "Tag",
     "tensor_digest",
     "to_text",

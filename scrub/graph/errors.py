@@ -62,6 +62,10 @@ class ConstructionError(ScrubError):
     """Arguments from which no node can be built (a malformed spec, a wrong kind of argument)."""
 
 
+class FunctionError(ScrubError):
+    """A registered function that does not compute what it declares; `found` holds every mismatch."""
+
+
 class BatchError(ScrubError):
     """Batch axes that a node cannot take, or that disagree between children."""
 

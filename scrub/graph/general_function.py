@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Self, cast
 
 import torch
 
 from scrub.graph.array import Array
 from scrub.graph.errors import BatchError, ConstructionError, DtypeError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
-from scrub.graph.functions import FUNCTIONS, Function, FunctionShape
+from scrub.graph.functions import ELEMENTWISE, FUNCTIONS, Function, FunctionShape
+from scrub.graph.functions.base import function_name, is_same_code, require_free_name
 from scrub.graph.functions.elementwise import Elementwise
 from scrub.graph.functions.gen_index import GenIndex
 from scrub.graph.functions.softmax import LogSoftmax, Softmax
@@ -33,6 +36,13 @@ class GeneralFunction(Expr):
         if not isinstance(spec, Function):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConstructionError(
                 f"GeneralFunction {name!r}: spec is a Function, not {spec!r}", hint=f"known: {sorted(FUNCTIONS)}"
+            )
+        if FUNCTIONS.get(function_name(type(spec))) is not type(spec):
+            raise ConstructionError(
+                f"GeneralFunction {name!r}: {type(spec).__qualname__} is not registered, so no file could name it",
+                nodes=exprs,
+                found=type(spec),
+                hint="put @function above the class",
             )
         return cls.make(exprs, (spec,), name)
 
@@ -69,6 +79,7 @@ class GeneralFunction(Expr):
         cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None
     ) -> tuple[Shape, torch.dtype | None]:
         (spec,) = params
+        _check_fields(spec, name)
         what = f"GeneralFunction {name!r}: {spec.label}"
         try:
             shape = spec.infer_shape([child.shape for child in children]).shape
@@ -111,7 +122,21 @@ class GeneralFunction(Expr):
         return GeneralFunction(*aligned, spec=self.spec, name=self.name)
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
-        return self.spec.compute(*values)
+        result = self.spec.compute(*values)
+        declared = self.spec.infer_shape([tuple(value.shape) for value in values]).shape
+        if tuple(result.shape) != declared or (self.dtype is not None and result.dtype != self.dtype):
+            raise ShapeError(
+                f"GeneralFunction {self.name!r}: {self.spec.label} computed {list(result.shape)} {result.dtype}, "
+                f"but declares {list(declared)} {self.dtype or result.dtype}",
+                nodes=[self],
+                expected=(declared, self.dtype),
+                found=(tuple(result.shape), result.dtype),
+                hint="scrub.graph.testing.check_function shows where its rules and its values disagree",
+            )
+        return result
+
+    def flops(self) -> int:
+        return self.spec.flops([child.shape for child in self.children])
 
     def param_text(self) -> str:
         return self.spec.label
@@ -124,6 +149,47 @@ class GeneralFunction(Expr):
         for registered in FUNCTIONS.values():
             for spec, arguments in registered.examples():
                 yield cls(*(Array(argument) for argument in arguments), spec=spec)
+
+
+def _check_fields(spec: Function, name: str | None) -> None:
+    """Digests and files hold the fields as text, which only these types survive."""
+    for field in dataclasses.fields(spec):
+        value: Any = getattr(spec, field.name)
+        parts = cast("tuple[Any, ...]", value) if type(value) is tuple else (value,)
+        if not all(part is None or type(part) in (bool, int, float, str) for part in parts):
+            raise ConstructionError(
+                f"GeneralFunction {name!r}: field {field.name!r} of {spec.label} is a {value.__class__.__name__}",
+                expected="None, a bool, int, float or str, or a tuple of these",
+                found=cast("object", value),
+                hint="a tensor is an argument of a function, not a field",
+            )
+
+
+def register_elementwise(name: str, compute: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., GeneralFunction]:
+    """Register a function of one number: from then on `elementwise(name, x)` applies it to every element.
+
+    Args:
+        name: what expressions and files call it.
+        compute: from a floating tensor to one of the same shape and dtype; it must not write into its argument.
+            `scrub.graph.testing.check_function(name)` tries whether it does so.
+
+    Returns:
+        `lambda x, name=None: elementwise(..., x, name)`.
+
+    Raises:
+        ConstructionError: another function has this name, or it is no identifier.
+
+    >>> square = register_elementwise("square_of_it", torch.square)
+    >>> square(Array(torch.tensor([3.0])), name="nine").evaluate()
+    tensor([9.])
+    """
+    if not name.isidentifier():
+        raise ConstructionError(f"register_elementwise: {name!r} is not an identifier", found=name)
+    known = ELEMENTWISE.get(name)
+    if known is None or not is_same_code(known, compute):
+        require_free_name(name, by=f"{compute.__module__}.{getattr(compute, '__qualname__', name)}")
+        ELEMENTWISE[name] = compute
+    return partial(elementwise, name)
 
 
 def elementwise(function: str, x: Expr, name: str | None = None) -> GeneralFunction:

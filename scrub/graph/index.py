@@ -15,9 +15,9 @@ from scrub.graph.registry import node
 from scrub.graph.sizes import Shape, Size, as_size, is_surely_less, is_symbolic, map_sizes
 
 IndexEntry = int | slice | torch.Tensor | Sequence[int]
-Entry = None | Size | tuple[Size, Size] | FrozenTensor
+Entry = None | int | tuple[int, int] | FrozenTensor
 """Stored form: the whole axis, one position, start and stop, positions. Where the axis has a symbolic size, a position
-counted from its end is symbolic too, and what depends on the size is checked once that is known."""
+counted from its end is a sympy expression, and what depends on the size is checked once that is known."""
 
 
 class _IndexMaker:

@@ -53,22 +53,6 @@ def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
     return tuple(result)
 
 
-def broadcast_sizes(*shapes: Shape) -> Shape:
-    """Shape that these shapes broadcast to, by numpy's rule; a `ValueError` if they do not.
-
-    >>> broadcast_sizes((2, 1), (3,))
-    (2, 3)
-    """
-    result: list[Size] = [1] * max(map(len, shapes), default=0)
-    for shape in shapes:
-        for axis, size in enumerate(shape, start=len(result) - len(shape)):
-            if result[axis] == 1:
-                result[axis] = size
-            elif size not in (1, result[axis]):
-                raise ValueError(f"{size} and {result[axis]} do not broadcast")
-    return tuple(result)
-
-
 def common_dtype(what: str, children: Sequence[Expr]) -> torch.dtype | None:
     """Dtype of a value computed from all children; two different floating dtypes are an error (SPEC 2.8)."""
     result: torch.dtype | None = None

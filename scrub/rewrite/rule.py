@@ -7,8 +7,11 @@ A rule is a function from a node to the rewritten node, or to a `NoMatch` that s
 
 The decorator turns it into a `Rule`. Calling that gives the result or raises `RewriteError` with the reason.
 
-Names (SPEC 1.4): the result takes the input's name, unless the result is a leaf, which is never renamed. A rule that
-takes apart named nodes below its input has an option `dissolve`, a matcher of nodes it may take apart.
+Names (SPEC 1.4): the result takes the input's name, unless the result is a leaf that was there before: leaves are
+never renamed. (An unnamed number has no identity to lose, so it takes the name.) A rule that takes apart named nodes
+below its input has an option `dissolve`, a matcher of nodes it may take apart. Where the result is a *named* node from
+below the input, a direct call gives it the input's name and its own is lost; `simplify` does not apply the rule there,
+unless told that the name need not be kept.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from scrub.rewrite.update import update
 
 if TYPE_CHECKING:
     from scrub.rewrite.testing.maker import Maker
+    from scrub.rewrite.trace import Trace
 
 P = ParamSpec("P")
 Options = dict[str, Any]
@@ -60,6 +64,7 @@ class Rule(Generic[P]):
         is_simplifying: every application makes the expression smaller (`scrub.rewrite.rules.weight`), so `simplify`
             may use it.
         is_idempotent: it does not apply to its own result.
+        required: names of the options that have no default.
     """
 
     def __init__(
@@ -88,6 +93,11 @@ class Rule(Generic[P]):
         parameters = inspect.signature(function).parameters
         self.kind: Any = typing.get_type_hints(function)[next(iter(parameters))]
         self.can_dissolve = "dissolve" in parameters
+        self.required = tuple(
+            parameter.name
+            for parameter in list(parameters.values())[1:]
+            if parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
+        )
 
     def __call__(self, expr: Expr, *args: P.args, **kwargs: P.kwargs) -> Expr:
         """The rewritten node.
@@ -109,14 +119,29 @@ class Rule(Generic[P]):
             return result
         if result is expr:
             return NoMatch("there is nothing to change")
-        if expr.name is None or isinstance(result, Array | Scalar | Symbol):
-            return result
-        return result.rename(expr.name)
+        is_old_leaf = isinstance(result, Array | Symbol) or (isinstance(result, Scalar) and result.name is not None)
+        return result if expr.name is None or is_old_leaf else result.rename(expr.name)
+
+    def applies_to(self, kind: type[Expr]) -> bool:
+        """Whether it rewrites nodes of that type."""
+        return any(issubclass(kind, part) for part in typing.get_args(self.kind) or (self.kind,))
 
     def everywhere(
-        self, expr: Expr, matcher: IterativeMatcherIn = True, *, options: Mapping[str, Any] | None = None
+        self,
+        expr: Expr,
+        matcher: IterativeMatcherIn = True,
+        *,
+        options: Mapping[str, Any] | None = None,
+        trace: Trace | None = None,
     ) -> Expr:
-        """The rule at every place the matcher finds where it applies, once each, from the bottom up."""
+        """The rule at every place the matcher finds where it applies, once each, from the bottom up.
+
+        Args:
+            expr: what to rewrite.
+            matcher: where; everywhere if not given.
+            options: of the rule.
+            trace: where to write down that this was done.
+        """
         given: Any = dict(options or {})
         attempt: Callable[..., Expr | NoMatch] = self.attempt
 
@@ -124,7 +149,10 @@ class Rule(Generic[P]):
             result = attempt(node, **given)
             return node if isinstance(result, NoMatch) else result
 
-        return update(expr, matcher, transform, assert_any_found=False)
+        result = update(expr, matcher, transform, assert_any_found=False)
+        if trace is not None and result is not expr:
+            trace.record(self, given, before=expr, after=result, matcher=matcher)
+        return result
 
     def __repr__(self) -> str:
         return f"<rewrite {self.name} of {_kind_text(self.kind)}>"

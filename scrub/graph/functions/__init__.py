@@ -1,9 +1,10 @@
 """Functions that `GeneralFunction` applies, one family a file. Importing this package registers them."""
 
 from scrub.graph.functions import cast, elementwise, gen_index, last_dim_size, power, reduce, softmax
-from scrub.graph.functions.base import FUNCTIONS, Function, FunctionShape, function
+from scrub.graph.functions.base import ELEMENTWISE, FUNCTIONS, Function, FunctionShape, function
 
 __all__ = [
+    "ELEMENTWISE",
     "FUNCTIONS",
     "Function",
     "FunctionShape",

@@ -32,6 +32,10 @@ class Cast(Function):
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         return values[0].to(dtype_from_name(self.dtype))
 
+    def flops(self, shapes: Sequence[Shape]) -> int:
+        """None: conversion is no arithmetic."""
+        return 0
+
     @classmethod
     def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:
         yield cls("float64"), (torch.tensor([1, 2]),)

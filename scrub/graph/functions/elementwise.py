@@ -1,4 +1,4 @@
-"""Functions of one number, applied to every element. One table row registers one."""
+"""Functions of one number, applied to every element. `register_elementwise` registers one more."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch.nn.functional as F
 
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import Shape
-from scrub.graph.functions.base import Function, FunctionShape, function, require_floating
+from scrub.graph.functions.base import ELEMENTWISE, Function, FunctionShape, function, require_floating
 
-ELEMENTWISE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+_BUILTIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sin": torch.sin,
     "cos": torch.cos,
     "tanh": torch.tanh,
@@ -34,6 +34,7 @@ ELEMENTWISE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gaussian_cdf": torch.special.ndtr,
     "log_exp_p_1": F.softplus,
 }
+ELEMENTWISE.update(_BUILTIN)
 
 
 @function
@@ -49,7 +50,7 @@ class Elementwise(Function):
                 f"{self.function!r} is not an elementwise function",
                 expected=sorted(ELEMENTWISE),
                 found=self.function,
-                hint=f"one of {', '.join(sorted(ELEMENTWISE))}; a new one is a row of ELEMENTWISE",
+                hint=f"one of {', '.join(sorted(ELEMENTWISE))}; a new one is registered by register_elementwise",
             )
 
     @property

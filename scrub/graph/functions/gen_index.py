@@ -100,6 +100,10 @@ class GenIndex(Function):
                 hint="positions are not taken modulo the size, and negative ones do not count from the end",
             )
 
+    def flops(self, shapes: Sequence[Shape]) -> int:
+        """None: moving values is no arithmetic."""
+        return 0
+
     @classmethod
     def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:
         table = torch.arange(35.0).reshape(5, 7)

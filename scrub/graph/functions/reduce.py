@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ class _ReduceLast(Function):
 
     def infer_dtype(self, dtypes: Sequence[torch.dtype | None]) -> torch.dtype | None:
         return dtypes[0]
+
+    def flops(self, shapes: Sequence[Shape]) -> int:
+        """One comparison for each element of the argument."""
+        return math.prod(shapes[0])
 
     @classmethod
     def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ class _OverLastAxis(Function):
 
     def infer_dtype(self, dtypes: Sequence[torch.dtype | None]) -> torch.dtype | None:
         return require_floating(self.label, dtypes[0])
+
+    def flops(self, shapes: Sequence[Shape]) -> int:
+        """Three for each element: exponential, sum, division (Hoffmann et al. 2022, appendix F)."""
+        return 3 * math.prod(shapes[0])
 
     @classmethod
     def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from scrub.graph import Array, Expr, Module, Scalar, Shape
+from scrub.graph import Array, Cumulant, DiscreteVar, Expr, Module, Scalar, Shape, Tag, uniform
 
 Making = Callable[["Maker", Shape, int], Expr | None]
 
@@ -34,10 +34,10 @@ def makes(kind: type[Expr]) -> Callable[[Making], Making]:
 
 
 class Maker:
-    """Makes random expressions without free symbols and random variables, in float64.
+    """Makes random expressions without free symbols, in float64; `random_expr` makes some with random variables.
 
-    Subexpressions are reused, so expressions share parts. Names are "n0" to "n9" for nodes and "x0" to "x9" for arrays;
-    many nodes have none.
+    Subexpressions are reused, so expressions share parts. Names are "n0" to "n9" for nodes, "x0" to "x9" for arrays and
+    "v0" to "v9" for random variables; many nodes have none.
 
     Args:
         seed: decides everything that is made.
@@ -50,6 +50,9 @@ class Maker:
         self.random = random.Random(seed)
         self.pool: dict[Shape, list[Expr]] = {}
         self.preferred: tuple[tuple[type[Expr], ...], ...] = ()
+        self.groups: list[Expr] = []
+        self.random_pool: dict[Shape, list[Expr]] = {}
+        self.is_random = False
 
     def shape(self, *, max_ndim: int = 3, max_size: int = 4) -> Shape:
         """A random shape; sizes of 0 are rare, of 1 common."""
@@ -109,8 +112,60 @@ class Maker:
         finally:
             self.preferred = wanted + self.preferred
 
+    def random_expr(self, shape: Shape, depth: int = 3) -> Expr:
+        """An expression of that shape that likely depends on random variables, and may hold cumulants.
+
+        >>> Maker("random").random_expr((2,)).shape
+        (2,)
+        """
+        outer, self.is_random = (self.pool, self.is_random), True
+        self.pool = self.random_pool
+        try:
+            return self.expr(shape, depth)
+        finally:
+            self.pool, self.is_random = outer
+
+    def variable(self, shape: Shape) -> DiscreteVar:
+        """A random variable; all of a maker's are in at most three groups of two or three rows."""
+        if not self.groups or (len(self.groups) < 3 and self.random.random() < 0.3):
+            self.groups.append(self._group())
+        group = self.random.choice(self.groups)
+        outer, self.is_random = (self.pool, self.is_random), False
+        self.pool = {}
+        try:
+            rows = (group.shape[0], *shape)
+            table = self.expr(rows, 1) if self.random.random() < 0.1 else self.array(rows)
+        finally:
+            self.pool, self.is_random = outer
+        made = DiscreteVar(table, group, self.name("v") if self.random.random() < 0.7 else None)
+        self.pool.setdefault(shape, []).append(made)
+        return made
+
+    def cumulant(self, shape: Shape, depth: int = 2) -> Cumulant:
+        """A joint cumulant of that shape, of order 1 to 4 (of order 0 now and then), of likely random arguments."""
+        if shape == () and self.random.random() < 0.05:
+            return Cumulant()
+        cuts = sorted(self.random.randint(0, len(shape)) for _ in range(self.random.choice([0, 0, 1, 1, 2, 3])))
+        parts = [shape[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(shape)], strict=True)]
+        return Cumulant(*(self.random_expr(part, depth) for part in parts), name=self._maybe_name())
+
+    def _group(self) -> Expr:
+        """Probabilities of two or three rows, equal or not; some are zero now and then."""
+        rows = self.random.choice([2, 3])
+        if self.random.random() < 0.4:
+            probs = uniform(rows)
+        else:
+            weights = [self.random.choice([0.0, 1.0, 1.0, 2.0, self.random.random()]) for _ in range(rows - 1)]
+            value = torch.tensor([*weights, 1.0], dtype=torch.float64)
+            probs = Array(value / value.sum(), "probs")
+        return Tag.new_from_name(probs, f"group{len(self.groups)}")
+
     def leaf(self, shape: Shape) -> Expr:
-        """An array, or now and then a scalar (often 0 or 1)."""
+        """An array, or now and then a scalar (often 0 or 1); in a random expression, likely a random variable."""
+        if self.is_random and self.random.random() < 0.5:
+            return self.variable(shape)
+        if self.is_random and self.random.random() < 0.15:
+            return self.cumulant(shape, 1)
         return self.scalar(shape) if self.random.random() < 0.2 else self.array(shape)
 
     def array(self, shape: Shape) -> Expr:
@@ -132,6 +187,9 @@ class Maker:
     def positions(self, size: int, count: int) -> torch.Tensor:
         """`count` positions on an axis of that size, with repeats."""
         return torch.tensor([self.random.randrange(size) for _ in range(count)], dtype=torch.int64)
+
+    def _maybe_name(self) -> str | None:
+        return self.name("n") if self.random.random() < 0.4 else None
 
     def name(self, letter: str) -> str:
         """One of ten names."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from scrub.graph import (
     Add,
     Concat,
@@ -12,6 +14,7 @@ from scrub.graph import (
     Module,
     ModuleSpec,
     Rearrange,
+    Scatter,
     Shape,
     Symbol,
     Tag,
@@ -145,6 +148,31 @@ def make_concat(maker: Maker, shape: Shape, depth: int) -> Expr | None:
     sizes = maker.split(shape[axis], maker.random.choice([1, 2, 2, 3]))
     parts = [maker.expr((*shape[:axis], size, *shape[axis + 1 :]), depth) for size in sizes]
     return Concat(*parts, axis=axis)
+
+
+@makes(Scatter)
+def make_scatter(maker: Maker, shape: Shape, depth: int) -> Expr | None:
+    """Each axis of the result is filled whole, at one position, in a slice or at distinct positions."""
+    entries: list[object] = []
+    child_shape: list[int] = []
+    for size in shape:
+        kind = maker.random.choice(["all", "all", "one", "slice", "positions"])
+        if kind == "one" and size:
+            entries.append(maker.random.randrange(size))
+            continue
+        count = (
+            maker.random.randint(0, size) if maker.random.random() < 0.2 else maker.random.randint(min(1, size), size)
+        )
+        if kind == "slice":
+            start = maker.random.randint(0, size - count)
+            entries.append(slice(start, start + count))
+        elif kind == "positions":
+            entries.append(torch.tensor(maker.random.sample(range(size), count), dtype=torch.int64))
+        else:
+            entries.append(slice(None))
+            count = size
+        child_shape.append(count)
+    return Scatter(maker.expr(tuple(child_shape), depth), entries, shape)  # type: ignore[arg-type]
 
 
 @makes(GeneralFunction)
