@@ -85,6 +85,9 @@ class Concat(Expr):
         per_child = tuple(AxisUse.FIXED if i == self.axis else i for i in range(self.ndim))
         return (per_child,) * len(self.children)
 
+    def name_map(self) -> AxisMap:
+        return (tuple(range(self.ndim)),) * len(self.children)
+
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         repeated = [repeat_axes(child, batch[: len(batch) - rank]) for child, rank in zip(children, ranks, strict=True)]
         return Concat(*repeated, axis=self.axis + len(batch), name=self.name)

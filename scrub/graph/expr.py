@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 import torch
 import xxhash
 
+from scrub.graph.axis_names import AxisNames, carried_names
 from scrub.graph.errors import ConstructionError, DeviceError, FrozenError
 from scrub.graph.fluent import Fluent
 from scrub.graph.sizes import Shape, Size, map_sizes, product, symbolic_sizes_in, variables_of
@@ -71,6 +72,7 @@ class Expr(Fluent):
 
     __slots__ = (
         "__weakref__",
+        "_axis_names",
         "_free_sizes",
         "_free_symbols",
         "children",
@@ -83,6 +85,7 @@ class Expr(Fluent):
         "shape",
     )
     infix: ClassVar[bool] = False  # derived names of this node need parentheses inside another's
+    axis_names_at: ClassVar[int | None] = None  # the parameter that holds names of its own axes, where there are any
     sizes_at: ClassVar[tuple[int, ...]] = ()  # which of its parameters may hold symbolic sizes
 
     children: tuple[Expr, ...]
@@ -93,6 +96,7 @@ class Expr(Fluent):
     device: torch.device | None
     digest: str
     flags: int
+    _axis_names: AxisNames | None
     _free_sizes: tuple[Any, ...]
     _free_symbols: tuple[Symbol, ...]
 
@@ -108,6 +112,15 @@ class Expr(Fluent):
     def axis_map(self) -> AxisMap:
         """What each axis of each child becomes."""
         raise NotImplementedError(type(self).__name__)
+
+    def name_map(self) -> AxisMap:
+        """Which axes keep their names: those of `axis_map`, and more where an axis stays what it is though cut."""
+        return self.axis_map()
+
+    def infer_axis_names(self) -> AxisNames | None:
+        """Names of the axes; asked for only where the node has parameters for them or a child has some."""
+        at = self.axis_names_at
+        return self.params[at] if at is not None and len(self.params) > at else carried_names(self)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         """This node on children with `ranks[i]` more leading axes each, that form suffixes of `batch`."""
@@ -188,9 +201,12 @@ class Expr(Fluent):
         flags = cls.infer_flags(children)
         free_sizes: tuple[Any, ...] = ()
         has_sizes = bool(cls.sizes_at)
+        has_names = cls.axis_names_at is not None and len(params) > cls.axis_names_at
         for child in children:
             if child._free_sizes:
                 has_sizes = True
+            if child._axis_names:
+                has_names = True
         if has_sizes:
             free_sizes, more_flags = cls.infer_free_sizes(children, params)
             flags |= more_flags
@@ -205,7 +221,10 @@ class Expr(Fluent):
         fill(node, "digest", digest)
         fill(node, "flags", flags)
         fill(node, "_free_sizes", free_sizes)
+        fill(node, "_axis_names", None)
         fill(node, "_free_symbols", cls.infer_free_symbols(children, params))
+        if has_names:
+            fill(node, "_axis_names", node.infer_axis_names())
         with _POOL_LOCK:
             return _POOL.setdefault(key, node)  # type: ignore[return-value]
 
@@ -245,6 +264,11 @@ class Expr(Fluent):
     def free_symbols(self) -> tuple[Symbol, ...]:
         """Symbols that nothing below binds, in order of first visit."""
         return self._free_symbols
+
+    @property
+    def axis_names(self) -> AxisNames:
+        """Name or None for each axis; see `scrub.graph.axis_names`."""
+        return self._axis_names or (None,) * len(self.shape)
 
     @property
     def free_sizes(self) -> tuple[Any, ...]:

@@ -121,6 +121,10 @@ class Index(Expr):
         kept = [axis for axis, entry in enumerate(self.entries) if not is_position(entry)]
         return (tuple(kept.index(axis) if entry is None else AxisUse.FIXED for axis, entry in enumerate(self.entries)),)
 
+    def name_map(self) -> AxisMap:
+        kept = [axis for axis, entry in enumerate(self.entries) if not is_position(entry)]
+        return (tuple(kept.index(axis) if axis in kept else AxisUse.FIXED for axis in range(len(self.entries))),)
+
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         return Index.make(children, ((None,) * ranks[0] + self.entries,), self.name)
 

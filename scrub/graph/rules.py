@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from scrub.graph.axis_names import axis_text
 from scrub.graph.errors import DtypeError, ShapeError
 from scrub.graph.expr import Expr
 from scrub.graph.sizes import Shape, Size, mismatch_hint
@@ -39,7 +40,7 @@ def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
                 continue
             if source[axis] is not None:
                 raise ShapeError(
-                    f"{what}: axis {axis - ndim} is {result[axis]} in {source[axis]!r} but {size} in {child!r}",
+                    f"{what}: {axis_text(child, axis - ndim)} is {result[axis]} in {source[axis]!r} but {size} in {child!r}",
                     nodes=children,
                     axis=axis - ndim,
                     expected=result[axis],

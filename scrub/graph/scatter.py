@@ -112,6 +112,9 @@ class Scatter(Expr):
             ),
         )
 
+    def name_map(self) -> AxisMap:
+        return (tuple(axis for axis, entry in enumerate(self.entries) if not is_position(entry)),)
+
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         whole = (None,) * ranks[0]
         return Scatter.make(children, (whole + self.entries, whole + self.params[1]), self.name)

@@ -126,7 +126,8 @@ def cast(expr: Expr, *, dtype: torch.dtype | None = None, device: torch.device |
         if not isinstance(node, Array):
             return node.with_children(children)
         target = dtype if node.value.is_floating_point() else None
-        return Array(node.value.to(device=device, dtype=target), node.name)
+        names = node.axis_names if node.infer_axis_names() else None
+        return Array(node.value.to(device=device, dtype=target), node.name, axis_names=names)
 
     return rebuild([expr], convert)[expr]
 
