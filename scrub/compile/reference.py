@@ -14,6 +14,7 @@ from scrub.graph import (
     Expr,
     RandomVariableError,
     ShapeError,
+    StoredCumulantVar,
     Symbol,
     UnboundSymbolError,
     is_symbolic,
@@ -21,7 +22,8 @@ from scrub.graph import (
     provide,
 )
 from scrub.graph.expr import RANDOM
-from scrub.rewrite import bind, get_paths, substitute_all_modules
+from scrub.graph.stored_cumulant_var import HINT as NOT_DRAWABLE
+from scrub.rewrite import Matcher, bind, get_paths, substitute_all_modules
 
 
 @provide
@@ -136,10 +138,11 @@ def _check_computable(expr: Expr, given: Mapping[Symbol, torch.Tensor]) -> None:
             hint="bind them with rc.module_new_bind(expr, (name, value), ...)",
         )
     if expr.flags & RANDOM:
-        variable, path = next(iter(get_paths(expr, DiscreteVar).items()))
+        variable, path = next(iter(get_paths(expr, Matcher(DiscreteVar, StoredCumulantVar)).items()))
+        drawing = "draw it with rc.Sampler(spec).sample(expr), or take its expectation with rc.estimate(expr, ...)"
         raise RandomVariableError(
             f"cannot evaluate {expr!r}: it depends on random variable {variable!r}",
             nodes=[variable, *path[:-1][-4:]],
             found=variable,
-            hint="draw it with rc.Sampler(spec).sample(expr), or take its expectation with rc.estimate(expr, ...)",
+            hint=drawing if isinstance(variable, DiscreteVar) else NOT_DRAWABLE,
         )

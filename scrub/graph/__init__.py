@@ -4,6 +4,8 @@ from scrub.graph.add import Add
 from scrub.graph.array import Array
 from scrub.graph.batching import common_batch, rebuild_batched
 from scrub.graph.concat import Concat
+from scrub.graph.conv import Conv
+from scrub.graph.cost import Cost, CostRow, Total, cost
 from scrub.graph.cumulant import Cumulant
 from scrub.graph.discrete_var import DiscreteVar, uniform
 from scrub.graph.einsum import Einsum
@@ -20,6 +22,7 @@ from scrub.graph.errors import (
     HeadSplitError,
     MatchError,
     ModuleBindingError,
+    ParseError,
     RandomVariableError,
     RewriteError,
     SampleSpecError,
@@ -36,6 +39,7 @@ from scrub.graph.functions import ELEMENTWISE, FUNCTIONS, Function, FunctionShap
 from scrub.graph.general_function import GeneralFunction, elementwise, log_softmax, register_elementwise, softmax
 from scrub.graph.index import I, Index, S
 from scrub.graph.module import Module, ModuleArgSpec, ModuleSpec
+from scrub.graph.parser import Parser
 from scrub.graph.rearrange import Rearrange
 from scrub.graph.registry import NODES, node
 from scrub.graph.scalar import Scalar
@@ -43,6 +47,7 @@ from scrub.graph.scatter import Scatter
 from scrub.graph.set_symbolic_shape import SetSymbolicShape
 from scrub.graph.size_values import reciprocal_of_size, size_value
 from scrub.graph.sizes import Size, is_concrete, is_symbolic, parse_size, size_text, symbolic_sizes
+from scrub.graph.stored_cumulant_var import StoredCumulantVar
 from scrub.graph.sugar import cast, cast_to
 from scrub.graph.symbol import Symbol
 from scrub.graph.tag import Tag
@@ -60,6 +65,10 @@ __all__ = [
     "common_batch",
     "Concat",
     "ConstructionError",
+    "Conv",
+    "Cost",
+    "cost",
+    "CostRow",
     "Cumulant",
     "DeviceError",
     "DiscreteVar",
@@ -95,6 +104,8 @@ __all__ = [
     "node",
     "NODES",
     "parse_size",
+    "ParseError",
+    "Parser",
     "postorder",
     "provide",
     "RandomVariableError",
@@ -117,11 +128,13 @@ __all__ = [
     "size_text",
     "size_value",
     "softmax",
+    "StoredCumulantVar",
     "Symbol",
     "symbolic_sizes",
     "Tag",
     "tensor_digest",
     "to_text",
+    "Total",
     "tree_lines",
     "UnboundSymbolError",
     "UndefinedRatioError",

@@ -63,6 +63,9 @@ class Add(Expr):
             total = total | term if total.dtype == torch.bool else total + term
         return total
 
+    def flops(self) -> int:
+        return self.numel * max(len(self.children) - 1, 0)
+
     def derived_name(self, names: Sequence[str]) -> str:
         return " + ".join(names) if names else "0"
 

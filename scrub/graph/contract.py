@@ -42,6 +42,43 @@ def contract(operands: Sequence[torch.Tensor], in_axes: Sequence[Axes], out_axes
     return values[0]
 
 
+def contraction_flops(shapes: Sequence[tuple[int, ...]], in_axes: Sequence[Axes], out_axes: Axes) -> int:
+    """Operations of `contract` along its path: each step multiplies, and adds where it sums (opt_einsum's count).
+
+    A product of matrices (n, k) and (k, m) is 2 n k m. Where sizes are not all numbers, which decide the path, the
+    count is for contraction from left to right.
+
+    >>> contraction_flops([(2, 3), (3, 4)], [(0, 1), (1, 2)], (0, 2))
+    48
+    """
+    size = {axis: n for axes, shape in zip(in_axes, shapes, strict=True) for axis, n in zip(axes, shape, strict=True)}
+    axes_of = [tuple(dict.fromkeys(axes)) for axes in in_axes]
+    are_numbers = all(isinstance(n, int) for n in size.values())  # pyright: ignore[reportUnnecessaryIsInstance]
+    path: Sequence[tuple[int, ...]] = ((0, 1),) + ((0, -1),) * (len(axes_of) - 2)
+    if are_numbers or len(axes_of) < 2:
+        distinct_shapes = tuple(tuple(size[axis] for axis in axes) for axes in axes_of)
+        path = _path(tuple(axes_of), distinct_shapes, tuple(dict.fromkeys(out_axes)))
+    total = 0
+    for step in path if axes_of else ():
+        at = {i % len(axes_of) for i in step}
+        chosen = [axes_of[i] for i in at]
+        axes_of = [axes for i, axes in enumerate(axes_of) if i not in at]
+        total += _step_flops(chosen, axes_of, out_axes, size)
+    return total
+
+
+def _step_flops(chosen: Sequence[Axes], rest: list[Axes], out_axes: Axes, size: dict[int, int]) -> int:
+    """Operations of one step; its result is appended to `rest`."""
+    needed = {axis for axes in rest for axis in axes} | set(out_axes)
+    present = list(dict.fromkeys(axis for axes in chosen for axis in axes))
+    kept = tuple(axis for axis in present if axis in needed)
+    rest.append(kept)
+    count = len(chosen) - 1 + (len(kept) < len(present))
+    for axis in present:
+        count *= size[axis]
+    return count
+
+
 def take_diagonals(value: torch.Tensor, axes: Axes) -> tuple[torch.Tensor, Axes]:
     """The tensor with each repeated axis replaced by one, along its diagonal."""
     while len(set(axes)) < len(axes):

@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from scrub.graph.array import Array
-from scrub.graph.contract import contract, place_on_diagonal
+from scrub.graph.contract import contract, contraction_flops, place_on_diagonal
 from scrub.graph.errors import ConstructionError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.registry import node
@@ -160,6 +160,9 @@ class Einsum(Expr):
         if not operands:
             return torch.ones((), dtype=torch.float64)
         return place_on_diagonal(contract(operands, self.in_axes, unique_out), unique_out, self.out_axes)
+
+    def flops(self) -> int:
+        return contraction_flops([child.shape for child in self.children], self.in_axes, self.out_axes)
 
     def param_text(self) -> str:
         return _text(self.in_axes, self.out_axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class ScrubError(Exception):
@@ -112,6 +113,15 @@ class CheckpointError(ScrubError):
 
 class FileError(ScrubError):
     """A file that is not, or no longer, what was saved."""
+
+
+class ParseError(ScrubError):
+    """Text that is not an expression. `line_number` and `line` say where (None where it is the text as a whole)."""
+
+    def __init__(self, problem: str, *, line_number: int | None = None, line: str | None = None, **facts: Any) -> None:
+        super().__init__(problem, **facts)
+        self.line_number = line_number
+        self.line = line
 
 
 class FrozenError(ScrubError, AttributeError):

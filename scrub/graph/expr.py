@@ -130,6 +130,10 @@ class Expr(Fluent):
         """The value, from the children's values."""
         raise NotImplementedError(type(self).__name__)
 
+    def flops(self) -> int:
+        """Arithmetic operations of `compute`, see `scrub.graph.cost`; none where it only moves values."""
+        return 0
+
     @classmethod
     def examples(cls) -> Iterator[Expr]:
         """A few representative instances, explicitly computable where the type allows it."""
@@ -324,6 +328,11 @@ class Expr(Fluent):
 
 _POOL: weakref.WeakValueDictionary[tuple[str, torch.device | None], Expr] = weakref.WeakValueDictionary()
 _POOL_LOCK = threading.RLock()
+
+
+def existing(digest: str, device: torch.device | None) -> Expr | None:
+    """The node of that digest on that device, if the process holds it."""
+    return _POOL.get((digest, device))
 
 
 def union_in_order(parts: Sequence[tuple[T, ...]]) -> tuple[T, ...]:

@@ -6,13 +6,14 @@ methods are declared here with their types, and each package provides the ones i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
     from scrub.graph.array import Array
+    from scrub.graph.cost import Cost
     from scrub.graph.expr import Expr
     from scrub.graph.module import Module
     from scrub.graph.tag import Tag
@@ -78,10 +79,24 @@ class Fluent:
         """Itself, known to the type checker as a `Tag`; an error if it is none."""
         return _OPERATIONS["cast_tag"](self)
 
+    # scrub.graph.cost
+    def cost(self) -> Cost:
+        """Operations, bytes and parameters, by node and in total; see `scrub.graph.cost`."""
+        return _OPERATIONS["cost"](self)
+
     # scrub.graph.text
     def print(self, **options: Any) -> None:
         """Print as an indented tree; see `scrub.graph.text.to_text` for the options."""
         _OPERATIONS["print"](self, **options)
+
+    def _repr_html_(self) -> str:
+        """The beginning of the tree, in color; notebooks show it for an expression on the last line of a cell."""
+        return _OPERATIONS["_repr_html_"](self)
+
+    # scrub.view
+    def print_html(self, **options: Any) -> Any:
+        """A page with one collapsible tree, shown in a notebook; see `scrub.view.print_html` for the options."""
+        return _OPERATIONS["print_html"](self, **options)
 
     # scrub.rewrite
     def get(self, matcher: Any, *, see_through: bool = False) -> tuple[Expr, ...]:
@@ -95,6 +110,26 @@ class Fluent:
     def get_paths(self, matcher: Any, *, see_through: bool = False) -> dict[Expr, tuple[Expr, ...]]:
         """One path to each node that the matcher finds; see `scrub.rewrite.get_paths`."""
         return _OPERATIONS["get_paths"](self, matcher, see_through=see_through)
+
+    def get_all_paths(
+        self, matcher: Any, *, limit: int = 1000, see_through: bool = False
+    ) -> dict[Expr, list[tuple[Expr, ...]]]:
+        """All paths to each node that the matcher finds; see `scrub.rewrite.get_all_paths`."""
+        return _OPERATIONS["get_all_paths"](self, matcher, limit=limit, see_through=see_through)
+
+    def iter_paths(
+        self, matcher: Any, *, limit: int | None = None, see_through: bool = False
+    ) -> Iterator[tuple[Expr, ...]]:
+        """The paths on which the matcher finds something, one by one; see `scrub.rewrite.iter_paths`."""
+        return _OPERATIONS["iter_paths"](self, matcher, limit=limit, see_through=see_through)
+
+    def count_paths(self, matcher: Any, *, see_through: bool = False) -> int:
+        """On how many paths the matcher finds something; see `scrub.rewrite.count_paths`."""
+        return _OPERATIONS["count_paths"](self, matcher, see_through=see_through)
+
+    def explain(self, matcher: Any, *, see_through: bool = False, max_lines: int = 10) -> Any:
+        """Why the matcher finds what it finds, or nothing; prints itself; see `scrub.rewrite.explain`."""
+        return _OPERATIONS["explain"](self, matcher, see_through=see_through, max_lines=max_lines)
 
     def are_any_found(self, matcher: Any, *, see_through: bool = False) -> bool:
         """Whether the matcher finds anything; see `scrub.rewrite.are_any_found`."""

@@ -40,7 +40,8 @@ def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
                 continue
             if source[axis] is not None:
                 raise ShapeError(
-                    f"{what}: {axis_text(child, axis - ndim)} is {result[axis]} in {source[axis]!r} but {size} in {child!r}",
+                    f"{what}: {axis_text(child, axis - ndim)} is {result[axis]} in {source[axis]!r} "
+                    f"but {size} in {child!r}",
                     nodes=children,
                     axis=axis - ndim,
                     expected=result[axis],

@@ -63,6 +63,7 @@ class Rule(Generic[P]):
         choices: options to try on a case.
         is_simplifying: every application makes the expression smaller (`scrub.rewrite.rules.weight`), so `simplify`
             may use it.
+        is_simplifying_at_times: some applications do, and `simplify` uses it for those.
         is_idempotent: it does not apply to its own result.
         required: names of the options that have no default.
     """
@@ -76,6 +77,7 @@ class Rule(Generic[P]):
         cases: Callable[[Maker], Expr] | None,
         choices: Callable[[Any], Iterable[Options]] | None,
         is_simplifying: bool,
+        is_simplifying_at_times: bool,
         is_idempotent: bool,
     ) -> None:
         self.function = function
@@ -85,6 +87,7 @@ class Rule(Generic[P]):
         self.cases = cases
         self.choices = choices
         self.is_simplifying = is_simplifying
+        self.is_simplifying_at_times = is_simplifying_at_times
         self.is_idempotent = is_idempotent
         self.__doc__ = function.__doc__
         self.__module__ = function.__module__
@@ -164,7 +167,7 @@ def rewrite(
     pattern: tuple[type[Expr], ...] = (),
     cases: Callable[[Maker], Expr] | None = None,
     choices: Callable[[Any], Iterable[Options]] | None = None,
-    simplifies: bool = False,
+    simplifies: bool | Literal["at times"] = False,
     idempotent: bool = False,
 ) -> Callable[[Callable[Concatenate[Any, P], Expr | NoMatch]], Rule[P]]:
     """Decorator that registers a rule; the arguments are `Rule`'s attributes.
@@ -174,7 +177,7 @@ def rewrite(
         pattern: node types from the top down, near which it fires; the type it applies to if not given.
         cases: makes a generated case, where a pattern does not say it.
         choices: node -> options to try on it; none if not given.
-        simplifies: every application makes the expression smaller.
+        simplifies: every application makes the expression smaller; or some do ("at times").
         idempotent: it does not apply to its own result.
     """
 
@@ -187,7 +190,8 @@ def rewrite(
             pattern=pattern,
             cases=cases,
             choices=choices,
-            is_simplifying=simplifies,
+            is_simplifying=simplifies is True,
+            is_simplifying_at_times=simplifies == "at times",
             is_idempotent=idempotent,
         )
         REWRITES[rule.name] = rule

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from scrub.graph import ConstructionError, Expr, Module, Symbol, provide
 from scrub.graph.rules import uuid_from_name
+from scrub.rewrite.explain import nothing_found
 from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
-from scrub.rewrite.places import Place, Places
-from scrub.rewrite.search import nothing_found
+from scrub.rewrite.places import At, Places
 from scrub.rewrite.states import State
 from scrub.rewrite.substitute import bind, substitute
 
-Position = tuple[Place, State | None]
+Position = tuple[At, State | None]
 
 
 @provide
@@ -32,14 +32,15 @@ def update(
     Args:
         expr: what to rewrite.
         matcher: an `IterativeMatcher`, or anything a `Matcher` accepts.
-        transform: rebuilt node -> new node. Where the walk sees through modules, a node in a body counts once for all
-            calls of that body in which it is found in the same way.
+        transform: rebuilt node -> new node. Where the walk sees through modules, a node in a body counts as a
+            different one wherever its symbols stand for something different: it runs once per such place, as it would
+            on the inlined expression, and fresh randomness that it makes is fresh in each call.
         see_through: match as if every module were inlined, and inline exactly those modules whose parameter came to
             stand for different things at different places.
         assert_any_found: raise if nothing is found.
 
     Raises:
-        MatchError: nothing is found; the message shows how far the matcher got and similar names.
+        MatchError: nothing is found; the message explains why, see `explain`.
 
     >>> from scrub.graph import Add, Scalar
     >>> x = Scalar(1.0, name="x")
@@ -66,63 +67,85 @@ class _Update:
         self.transform = transform
         self.is_anything_found = False
         self.results: dict[Position, Expr] = {}
-        self.transformed: dict[Expr, Expr] = {}
+        self.transformed: dict[tuple[Expr, object], Expr] = {}
         self.was_found: set[Position] = set()  # bound symbols' arguments, so that none is transformed twice
         self.variants: dict[Symbol, tuple[Symbol, Expr]] = {}  # stand-in -> the symbol it stands in for, its value
 
     def run(self, expr: Expr, state: State) -> Expr:
-        start: Position = (self.places.root(expr), state)
+        results, places, see_through = self.results, self.places, self.places.see_through
+        start: Position = (places.root(expr), state)
         stack: list[tuple[Position, list[Position] | None, bool]] = [(start, None, False)]
         while stack:
             position, below, is_found = stack.pop()
-            if position in self.results:
-                continue
-            place, at = position
-            if at is None:
-                self.results[position] = place.node
-            elif below is None:
-                is_found, stepped = self.places.step(place, at)
-                below = list(stepped)
+            if below is not None:
+                if see_through:
+                    results[position] = self._finish_seen_through(position, below, is_found)
+                else:
+                    rebuilt = position[0].with_children([results[child] for child in below])
+                    results[position] = self._apply(rebuilt, None) if is_found else rebuilt
+            elif position not in results:
+                place, at = position
+                if at is None:
+                    results[position] = places.node(place)
+                    continue
+                is_found, below = places.step(place, at)
                 stack.append((position, below, is_found))
-                stack.extend((child, None, False) for child in reversed(below) if child not in self.results)
-            else:
-                self.results[position] = self._finish(position, below, is_found)
-        result = self.results[start]
-        return expr if result is start[0].node else result
+                stack.extend([(child, None, False) for child in reversed(below) if child not in results])
+        result = results[start]
+        return expr if result is places.node(start[0]) else result
 
-    def _finish(self, position: Position, below: list[Position], is_found: bool) -> Expr:
+    def _finish_seen_through(self, position: Position, below: list[Position], is_found: bool) -> Expr:
         node = position[0].node
         children = [self.results[child] for child in below]
-        if self.places.see_through and isinstance(node, Symbol) and below:
+        if isinstance(node, Symbol) and below:
             return self._finish_symbol(node, position, below[0], children[0], is_found)
-        if self.places.see_through and isinstance(node, Module):
-            rebuilt = self._finish_module(node, children[0])
-        else:
-            rebuilt = node.with_children(children)
+        rebuilt = self._finish_module(node, children[0]) if isinstance(node, Module) else node.with_children(children)
         if is_found:
             self.was_found.add(position)
-            return self._apply(rebuilt)
+            return self._apply(rebuilt, position[0].bound)
         return rebuilt
 
-    def _apply(self, rebuilt: Expr) -> Expr:
+    def _apply(self, rebuilt: Expr, scope: object) -> Expr:
+        """The transform's result: once per node and what its symbols stand for."""
         self.is_anything_found = True
-        if rebuilt not in self.transformed:
+        result = self.transformed.get((rebuilt, scope))
+        if result is None:
             result = self.transform(rebuilt)
             if not isinstance(result, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConstructionError(
-                    f"update: the transform returned {type(result).__name__}, not an Expr", nodes=[rebuilt]
+                    f"update: the transform returned {type(result).__name__}, not an Expr",
+                    nodes=[rebuilt],
+                    expected=Expr,
+                    found=result,
+                    hint="a transform returns the node to put in place, the one it was given to leave it as it is",
                 )
-            self.transformed[rebuilt] = result
-        return self.transformed[rebuilt]
+            self.transformed[rebuilt, scope] = result
+        return result
 
     def _finish_symbol(self, symbol: Symbol, position: Position, bound: Position, value: Expr, is_found: bool) -> Expr:
         """A bound symbol stays itself if what it stands for did not change; else a stand-in that records the change."""
         if is_found and bound not in self.was_found:
-            value = self._apply(value)
+            value = self._apply_beyond(bound[0], value)
         if is_found or bound in self.was_found:
             self.was_found.add(position)
-        if value is bound[0].node:
-            return symbol
+        return symbol if value is self.places.node(bound[0]) else self._stand_in(symbol, value)
+
+    def _apply_beyond(self, place: At, value: Expr) -> Expr:
+        """The transform applied to what stands at a place, behind all the symbols that stand for each other there."""
+        passed: list[Symbol] = []
+        while place is not self.places.resolve(place):
+            symbol: Symbol = place.node
+            (place,) = self.places.below(place)
+            value = self.places.node(place) if value is symbol else self.variants[value.cast(Symbol)][1]
+            passed.append(symbol)
+        changed = self._apply(value, place.bound)
+        if changed is value and value is self.places.node(place):
+            return passed[0] if passed else value
+        for symbol in reversed(passed):
+            changed = self._stand_in(symbol, changed)
+        return changed
+
+    def _stand_in(self, symbol: Symbol, value: Expr) -> Symbol:
         stand_in = Symbol(symbol.shape, uuid_from_name(f"{symbol.digest} {value.digest}"), symbol.name)
         self.variants[stand_in] = (symbol, value)
         return stand_in

@@ -10,8 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypedDict, Unpack, overload
 
-from scrub.graph import Cumulant, DiscreteVar, EstimateError, Expr, RandomVariableError, UnboundSymbolError
-from scrub.rewrite import IterativeMatcher, get_paths, restrict
+from scrub.graph import (
+    Cumulant,
+    DiscreteVar,
+    EstimateError,
+    Expr,
+    RandomVariableError,
+    StoredCumulantVar,
+    UnboundSymbolError,
+)
+from scrub.rewrite import IterativeMatcher, Matcher, get_paths, restrict
 from scrub.sampling.estimates import Estimate, Estimates
 from scrub.sampling.estimation import Estimation
 from scrub.sampling.specs import RandomSampleSpec, SampleSpec
@@ -111,7 +119,8 @@ def _check_ready(expr: Expr) -> None:
             hint="bind it with rc.module_new_bind",
         )
     if not expr.is_constant:
-        variable, path = next(iter(get_paths(expr, restrict(DiscreteVar, term_early_at=Cumulant)).items()))
+        variables = restrict(Matcher(DiscreteVar, StoredCumulantVar), term_early_at=Cumulant)
+        variable, path = next(iter(get_paths(expr, variables).items()))
         raise RandomVariableError(
             f"cannot estimate {expr!r}: random variable {variable!r} is under no Cumulant",
             nodes=[variable, *path[:-1][-4:]],

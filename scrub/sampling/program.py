@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from scrub.compile import evaluate_prepared
-from scrub.graph import DiscreteVar, Expr, GeneralFunction, SampleSpecError, Symbol
+from scrub.graph import DiscreteVar, Expr, GeneralFunction, StoredCumulantVar, Symbol
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite import Expander, substitute_all_modules
-from scrub.sampling.specs import SampleSpec, variables_of
+from scrub.sampling.specs import SampleSpec, require_drawable, variables_of
 
 
 class BatchProgram:
@@ -30,8 +30,7 @@ class BatchProgram:
             spec.check(variable)
         self.groups = list(dict.fromkeys(variable.probs_and_group for variable in variables))
         for expr in self.exprs:
-            if not expr.can_be_sampled:
-                raise SampleSpecError(f"{expr!r} holds random variables that cannot be drawn", nodes=[expr])
+            require_drawable(expr, StoredCumulantVar)
         self._seconds: dict[Expr, float] = {}
         self._batched: dict[int, tuple[list[Expr], dict[Expr, Symbol]]] = {}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from scrub.graph import Array, Cumulant, DiscreteVar, Expr, GeneralFunction, SampleSpecError
+from scrub.graph import Array, Cumulant, DiscreteVar, Expr, GeneralFunction, StoredCumulantVar
 from scrub.graph.rearrange import repeat_axes
 from scrub.rewrite import Expander, restrict
 from scrub.sampling.estimate import estimate
-from scrub.sampling.specs import SampleSpec
+from scrub.sampling.specs import SampleSpec, require_drawable
 
 
 class Sampler:
@@ -31,10 +31,9 @@ class Sampler:
         The spec's sample axes come in front, also of an expression without variables.
 
         Raises:
-            SampleSpecError: the spec does not list a variable's group.
+            SampleSpecError: the spec does not list a variable's group, or a variable can be drawn by no spec.
         """
-        if not expr.can_be_sampled:
-            raise SampleSpecError(f"{expr!r} holds random variables that cannot be drawn", nodes=[expr])
+        require_drawable(expr, restrict(StoredCumulantVar, term_early_at=Cumulant))
         sampled = Expander((restrict(DiscreteVar, term_early_at=Cumulant), self._draw)).run(expr)
         return repeat_axes(sampled, self.spec.shape[: len(self.spec.shape) + expr.ndim - sampled.ndim])
 

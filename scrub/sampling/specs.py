@@ -11,6 +11,9 @@ import torch
 
 from scrub.compile import evaluate
 from scrub.graph import DiscreteVar, Expr, SampleSpecError, Shape, postorder
+from scrub.graph.stored_cumulant_var import HINT as NOT_DRAWABLE
+from scrub.rewrite import get_paths
+from scrub.rewrite.iterative import IterativeMatcherIn
 from scrub.sampling.draws import draw_rows, normalized
 
 
@@ -122,6 +125,19 @@ class RunDiscreteVarAllSpec(SampleSpec):
         for group in self.groups:
             result *= normalized(evaluate(group))[self.rows(group, start, stop)]
         return result
+
+
+def require_drawable(expr: Expr, where: IterativeMatcherIn) -> None:
+    """Raise a `SampleSpecError` for a variable that no spec can draw, found by `where`."""
+    found = {} if expr.can_be_sampled else get_paths(expr, where)
+    if found:
+        variable, path = next(iter(found.items()))
+        raise SampleSpecError(
+            f"cannot draw {variable!r}, of which only cumulants are known, in {expr!r}",
+            nodes=[variable, *path[:-1][-4:]],
+            found=variable,
+            hint=NOT_DRAWABLE,
+        )
 
 
 def variables_of(exprs: Sequence[Expr]) -> list[DiscreteVar]:

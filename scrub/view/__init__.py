@@ -2,6 +2,16 @@
 
 from scrub.view.page import page, table
 from scrub.view.plots import Interval, attention_plot, interval_plot
-from scrub.view.tree import reads, tree_html
+from scrub.view.tree import HtmlTree, print_html, reads, tree_html
 
-__all__ = ["Interval", "attention_plot", "interval_plot", "page", "reads", "table", "tree_html"]
+__all__ = [
+    "HtmlTree",
+    "Interval",
+    "attention_plot",
+    "interval_plot",
+    "page",
+    "print_html",
+    "reads",
+    "table",
+    "tree_html",
+]

@@ -15,6 +15,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 64rem; background: var(--page); color: var(--text);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+body.wide { max-width: none; padding: 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
 p { max-width: 46rem; margin: .5rem 0; } .soft, figcaption { color: var(--soft); font-size: .9rem; }
 .scroll { overflow-x: auto; } figure { margin: 1rem 0; } svg { display: block; max-width: 100%; height: auto; }
@@ -25,10 +26,6 @@ th:first-child, td:first-child, td.wide, th.wide { text-align: left; }
 svg text { fill: var(--text); font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
 svg text.soft { fill: var(--soft); } svg .rule { stroke: var(--line); } svg .mark { fill: var(--accent); }
 svg .bar { stroke: var(--accent); stroke-width: 2.5; } svg .zero { stroke: var(--soft); stroke-dasharray: 3 3; }
-.tree { font: 12.5px/1.6 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; background: var(--panel);
-  border: 1px solid var(--line); border-radius: 6px; padding: .75rem 1rem; }
-.tree div { padding-left: 1.15rem; white-space: nowrap; } .tree details { padding-left: 1.15rem; white-space: nowrap; }
-.tree summary { margin-left: -1.15rem; cursor: pointer; } .tree details > div.leaf { padding-left: 1.15rem; }
 .original { color: var(--original); } .scrubbed { color: var(--scrubbed); } .both { color: var(--both); }
 .neither { color: var(--neither); } .swatch { display: inline-block; margin-right: 1rem; white-space: nowrap; }
 code, pre { font: .88em ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
@@ -37,17 +34,19 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6p
 """
 
 
-def page(title: str, sections: Sequence[str]) -> str:
+def page(title: str, sections: Sequence[str], *, is_wide: bool = False) -> str:
     """The whole document.
 
     Args:
         title: plain text.
         sections: HTML, one after another.
+        is_wide: use the whole width of the window, not a column of readable width.
     """
+    kind = "wide" if is_wide else "column"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        f'<style>{_STYLE}</style>\n</head>\n<body class="{kind}">\n<h1>{escape(title)}</h1>\n'
         + "\n".join(sections)
         + "\n</body>\n</html>\n"
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 
 from scrub.graph import (
+    FUNCTIONS,
     Add,
+    Array,
     Concat,
+    Conv,
     Einsum,
     Expr,
     GeneralFunction,
@@ -14,15 +17,17 @@ from scrub.graph import (
     Module,
     ModuleSpec,
     Rearrange,
+    Scalar,
     Scatter,
     Shape,
     Symbol,
     Tag,
+    cast_to,
     elementwise,
     log_softmax,
     softmax,
 )
-from scrub.rewrite.testing.maker import Maker, makes
+from scrub.rewrite.testing.maker import Maker, makes, num_elements
 
 
 @makes(Add)
@@ -175,13 +180,91 @@ def make_scatter(maker: Maker, shape: Shape, depth: int) -> Expr | None:
     return Scatter(maker.expr(tuple(child_shape), depth), entries, shape)  # type: ignore[arg-type]
 
 
+@makes(Conv)
+def make_conv(maker: Maker, shape: Shape, depth: int) -> Expr | None:
+    """Small kernels; the axes in front of the spatial ones, if any, are batch axes of the input."""
+    if len(shape) < 2 or 0 in shape:
+        return None
+    num_spatial = maker.random.randint(1, min(3, len(shape) - 1))
+    *batch, out_channels = *shape[: -num_spatial - 1], shape[-1]
+    kernel = [maker.random.choice([1, 2]) for _ in range(num_spatial)]
+    stride = [maker.random.choice([1, 1, 2]) for _ in range(num_spatial)]
+    padding = [(maker.random.choice([0, 0, 1]), maker.random.choice([0, 0, 1])) for _ in range(num_spatial)]
+    sizes: list[int] = []
+    for i, size in enumerate(shape[-num_spatial - 1 : -1]):
+        padded = (size - 1) * stride[i] + kernel[i] + maker.random.randrange(stride[i])
+        if padded <= sum(padding[i]):
+            padding[i] = (0, 0)
+        sizes.append(padded - sum(padding[i]))
+    in_channels = maker.random.choice([1, 2])
+    value = maker.expr((*batch, *sizes, in_channels), depth)
+    return Conv(value, maker.expr((*kernel, in_channels, out_channels), depth), stride, padding)
+
+
 @makes(GeneralFunction)
 def make_function(maker: Maker, shape: Shape, depth: int) -> Expr | None:
-    x = maker.expr(shape, depth)
-    if shape and maker.random.random() < 0.2:
-        return maker.random.choice([softmax, log_softmax])(x)
+    kind = maker.random.choice(
+        ["elementwise"] * 6 + ["softmax", "softmax", "extreme", "pow", "gather", "gather", "cast"]
+    )
+    if kind == "softmax" and shape:
+        return maker.random.choice([softmax, log_softmax])(maker.expr(shape, depth))
+    if kind == "extreme":
+        spec = FUNCTIONS[maker.random.choice(["min", "max"])]()
+        return GeneralFunction(maker.expr((*shape, maker.random.choice([1, 2, 3])), depth), spec=spec)
+    if kind == "pow":
+        return make_pow(maker, shape, depth)
+    if kind == "gather":
+        return make_gather(maker, shape, depth)
+    if kind == "cast":
+        whole = maker.random.random() < 0.5
+        return cast_to(make_positions(maker, shape, 3, depth) if whole else maker.expr(shape, depth), torch.float64)
     bounded = ["tanh", "sin", "cos", "sigmoid", "relu", "gelu", "step", "abs", "gaussian_cdf"]
-    return elementwise(maker.random.choice(bounded), x)
+    return elementwise(maker.random.choice(bounded), maker.expr(shape, depth))
+
+
+def make_pow(maker: Maker, shape: Shape, depth: int) -> Expr:
+    """A power of a base between 0.5 and 1.5; base or exponent may be broadcast."""
+    shapes = [shape, maker.some(shape)]
+    maker.random.shuffle(shapes)
+    base = Add(elementwise("sigmoid", maker.expr(shapes[0], depth)), Scalar(0.5))
+    is_constant = maker.random.random() < 0.5
+    number = Scalar(maker.random.choice([0.0, 1.0, 2.0, 0.5, -1.0]), shapes[1])
+    exponent = number if is_constant else elementwise("tanh", maker.expr(shapes[1], depth))
+    return GeneralFunction(base, exponent, spec=FUNCTIONS["pow"]())
+
+
+def make_gather(maker: Maker, shape: Shape, depth: int) -> Expr:
+    """`gen_index` in three of its four ways, at a constant or a computed index."""
+    size = maker.random.choice([1, 2, 3])
+    start = maker.random.randint(0, len(shape))
+    stop = maker.random.randint(start, len(shape))
+    way = maker.random.choice(["table", "table", "both", "x"])
+    if way == "x":  # the index replaces one axis of x
+        index = make_positions(maker, shape[start:stop], size, depth)
+        x = maker.expr((*shape[:start], size, *shape[stop:]), depth)
+        return GeneralFunction.gen_index(x, index, stop - len(shape) - 1, batch_x=True, batch_index=False)
+    batch, rest = shape[:start], shape[start:]
+    at = maker.random.randint(0, len(rest))
+    x_shape = (*rest[:at], size, *rest[at:])
+    index = make_positions(maker, batch, size, depth)
+    dim = at - len(x_shape) if maker.random.random() < 0.5 else at
+    if way == "table":
+        return GeneralFunction.gen_index(maker.expr(x_shape, depth), index, dim)
+    return GeneralFunction.gen_index(maker.expr((*batch, *x_shape), depth), index, dim, batch_x=True)
+
+
+def make_positions(maker: Maker, shape: Shape, size: int, depth: int) -> Expr:
+    """Positions on an axis of that size: an array, or computed from one, or from the sign of something."""
+
+    def constant(at: Shape) -> Expr:
+        return Array(maker.positions(size, num_elements(at)).reshape(at))
+
+    kind = maker.random.choice(["array", "array", "array", "index", "sign"])
+    if kind == "index":
+        return Index(constant((2, *shape)), (maker.random.randrange(2),))
+    if kind == "sign" and size > 1 and depth > 0:
+        return cast_to(elementwise("step", maker.array(shape)), torch.int64)
+    return constant(shape)
 
 
 @makes(Tag)

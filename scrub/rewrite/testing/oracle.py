@@ -24,6 +24,7 @@ from scrub.graph import (
     Module,
     RandomVariableError,
     Scalar,
+    StoredCumulantVar,
     Symbol,
     UnboundSymbolError,
     postorder,
@@ -102,7 +103,7 @@ def _run(root: Expr, scope: Mapping[Symbol, Values]) -> Values:
     stack = [root]
     while stack:
         node = stack[-1]
-        parts = node.args if isinstance(node, Module) else node.children
+        parts = _parts(node)
         waiting = [part for part in parts if part not in known]
         if node not in known and waiting:
             stack.extend(waiting)
@@ -124,6 +125,8 @@ def _value(node: Expr, parts: list[Values], scope: Mapping[Symbol, Values]) -> V
         return _variable(node, parts)
     if isinstance(node, Cumulant):
         return _cumulant(node, parts)
+    if isinstance(node, StoredCumulantVar):
+        raise RandomVariableError(f"{node!r} is known by its cumulants alone, and has no outcomes", nodes=[node])
     if node.free_symbols:  # only now is it known what dtype the symbols have
         node = node.with_children([_stand_in(part) for part in parts])
     return Values(_all_groups(parts), _by_outcome(node.compute, parts), node.dtype)
@@ -168,10 +171,20 @@ def _variable(node: DiscreteVar, parts: list[Values]) -> Values:
     return Values((group, *others), picked, values.dtype)
 
 
+def _parts(node: Expr) -> tuple[Expr, ...]:
+    """What has to be evaluated first."""
+    if isinstance(node, Module):
+        return node.args
+    stored = node.children[0] if node.children else None
+    if isinstance(node, Cumulant) and isinstance(stored, StoredCumulantVar) and set(node.children) == {stored}:
+        return (stored.cumulant(node.order),)
+    return node.children
+
+
 def _cumulant(node: Cumulant, parts: list[Values]) -> Values:
     dtype = node.dtype if node.dtype is not None and node.dtype.is_floating_point else torch.float64
-    if len(parts) == 1 and not parts[0].groups:
-        return parts[0]  # the expectation of a constant keeps the constant's dtype, also where that is an integer
+    if len(parts) == 1 and not parts[0].groups:  # the expectation of a constant, or a cumulant that is stored
+        return parts[0]
     if not parts:
         return Values((), torch.ones((), dtype=torch.float64), None)
     groups = _all_groups(parts)

@@ -8,6 +8,7 @@ from scrub.rewrite.rules.indexing.split import split_index
 from scrub.rewrite.rules.indexing.through_add import push_index_through_add
 from scrub.rewrite.rules.indexing.through_array import push_index_through_array
 from scrub.rewrite.rules.indexing.through_concat import push_index_through_concat
+from scrub.rewrite.rules.indexing.through_conv import push_index_through_conv
 from scrub.rewrite.rules.indexing.through_cumulant import push_index_through_cumulant
 from scrub.rewrite.rules.indexing.through_discrete_var import push_index_through_discrete_var
 from scrub.rewrite.rules.indexing.through_einsum import push_index_through_einsum
@@ -26,6 +27,7 @@ __all__ = [
     "push_index_through_add",
     "push_index_through_array",
     "push_index_through_concat",
+    "push_index_through_conv",
     "push_index_through_cumulant",
     "push_index_through_discrete_var",
     "push_index_through_einsum",

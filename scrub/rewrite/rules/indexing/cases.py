@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
 def index_of(*kinds: type[Expr]) -> Callable[[Maker], Expr]:
     """Cases: an index of a node of the first type, below it likely one of the second, and so on."""
-    return lambda maker: random_index(maker, maker.pattern(*kinds))
+
+    def cases(maker: Maker) -> Expr:
+        shape = next(shape for shape in iter(maker.shape, None) if shape)
+        return random_index(maker, maker.pattern(*kinds, shape=shape))
+
+    return cases
 
 
 def random_index(maker: Maker, expr: Expr) -> Index:
-    """Each axis is taken whole, or at a position, or a slice or list of positions of it."""
+    """Each axis is taken whole, or at a position, or a slice or list of positions of it; seldom all are whole."""
     entries = tuple(_entry(maker, size) for size in expr.shape)
+    if all(entry is None for entry in entries):
+        entries = tuple(_entry(maker, size) for size in expr.shape)
     return Index.make((expr,), (entries,), maker.name("n") if maker.random.random() < 0.4 else None)
 
 

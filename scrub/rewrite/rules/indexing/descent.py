@@ -97,7 +97,8 @@ def passage(node: Expr, entries: Entries, *, partial: bool) -> Passage | NoMatch
     """
     planner = PLANNERS.get(type(node))
     if planner is None:
-        return NoMatch(f"{node!r} has nothing below it that could be indexed instead")
+        why = "how an index passes that type is not known" if node.children else "it is a leaf"
+        return NoMatch(f"the index cannot pass {node!r}: {why}")
     blocked: Blocked = {}
     while True:
         passing = tuple(None if axis in blocked else entry for axis, entry in enumerate(entries))

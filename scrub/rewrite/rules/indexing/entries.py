@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
+from typing import cast
 
 import torch
 
@@ -88,6 +90,15 @@ def positions_of(entry: Entry, size: int) -> torch.Tensor:
         return torch.tensor([entry])
     start, stop = (0, size) if entry is None else entry
     return torch.arange(start, stop)
+
+
+def runs(values: torch.Tensor) -> list[tuple[int, int]]:
+    """Equal values that follow each other: pairs (value, how many).
+
+    >>> runs(torch.tensor([4, 4, 1, 4]))
+    [(4, 2), (1, 1), (4, 1)]
+    """
+    return [(value, len(list(same))) for value, same in groupby(cast("list[int]", values.tolist()))]
 
 
 def compose(inner: Entry, outer: Entry, size: int) -> Entry:
@@ -178,8 +189,7 @@ def _split_positions(positions: torch.Tensor, sizes: Sequence[int]) -> list[Entr
     for at, size in enumerate(sizes[:-1]):
         block = math.prod(sizes[at + 1 :])
         leading = positions // block
-        runs = torch.unique_consecutive(leading, return_counts=True)[1]
-        length = math.gcd(*runs.tolist())
+        length = math.gcd(*(length for _, length in runs(leading)))
         rest = (positions % block).reshape(-1, length)
         if not torch.equal(rest, rest[:1].expand_as(rest)):
             return None

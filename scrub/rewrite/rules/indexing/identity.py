@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from scrub.graph import Array, Expr, FrozenTensor, Index, Scalar, Symbol
+from scrub.graph import Expr, FrozenTensor, Index
 from scrub.graph.index import Entry
-from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.entries import from_positions
 
@@ -28,14 +27,10 @@ def _cases(maker: Maker) -> Expr:
 
 
 @rewrite(keeps="value", cases=_cases, simplifies=True)
-def drop_identity_index(index: Index, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
+def drop_identity_index(index: Index) -> Expr | NoMatch:
     """An index that takes all of every axis, whole or by all of its positions in order, is what it is taken of.
 
         x[:, [0, 1, 2]]  ->  x   where axis 1 has size 3
-
-    Args:
-        index: the index.
-        dissolve: whether what it is taken of may lose its name, where both have one: the result has that of the index.
 
     >>> from scrub.graph import I, Scalar
     >>> drop_identity_index(Index(Scalar(1.0, (2, 3), name="x"), I[:, :]))
@@ -47,9 +42,6 @@ def drop_identity_index(index: Index, *, dissolve: MatcherIn = True) -> Expr | N
     ]
     if cut:
         return NoMatch(f"it does not take all of axis {cut[0]} of {inner!r}")
-    is_leaf = isinstance(inner, Array | Scalar | Symbol)
-    if index.name is not None and inner.name is not None and not is_leaf and not Matcher(dissolve)(inner):
-        return NoMatch(f"{inner!r} would lose its name")
     return inner
 
 

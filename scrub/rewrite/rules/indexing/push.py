@@ -44,7 +44,7 @@ def push_index(
     >>> a = Scalar(1.0, (2, 3), name="a")
     >>> push_index(Index(Add(a, name="s"), I[0], name="i")).print()
     'i' [3] Add
-      [3] Index [0, :]
+      a[0, :] [3] Index [0, :]
         'a' [2, 3] Scalar 1.0
     """
     if fold and isinstance(index.children[0], Array):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrub.graph import Expr, Index
 from scrub.graph.rules import resolve_axis
 from scrub.rewrite.rule import NoMatch, rewrite
-from scrub.rewrite.rules.indexing.cases import index_of
+from scrub.rewrite.rules.indexing.cases import random_index
+
+if TYPE_CHECKING:
+    from scrub.rewrite.testing.maker import Maker
+
+
+def _cases(maker: Maker) -> Expr:
+    return random_index(maker, maker.expr(maker.shape(max_ndim=4)))
 
 
 def _choices(index: Index) -> Iterator[dict[str, Any]]:
@@ -18,7 +25,7 @@ def _choices(index: Index) -> Iterator[dict[str, Any]]:
     yield {"axes": range(-len(index.entries), 0, 2)}
 
 
-@rewrite(keeps="value", cases=index_of(Index), choices=_choices)
+@rewrite(keeps="value", cases=_cases, choices=_choices)
 def split_index(index: Index, *, axes: Sequence[int]) -> Expr | NoMatch:
     """An index on several axes becomes two: the inner one on the axes given, the outer one on the others.
 
@@ -35,7 +42,7 @@ def split_index(index: Index, *, axes: Sequence[int]) -> Expr | NoMatch:
     >>> x = Scalar(1.0, (5, 6, 7), name="x")
     >>> split_index(Index(x, I[2, 0:3, 1], name="i"), axes=[0, 1]).print()
     'i' [3] Index [:, 1]
-      [3, 7] Index [2, 0:3, :]
+      x[2, 0:3, :] [3, 7] Index [2, 0:3, :]
         'x' [5, 6, 7] Scalar 1.0
     """
     (inner,) = index.children
@@ -48,9 +55,7 @@ def split_index(index: Index, *, axes: Sequence[int]) -> Expr | NoMatch:
     if not cut & chosen:
         return NoMatch(f"it takes all of the axes {sorted(chosen)} of {inner!r}, so there is nothing to do first")
     if cut <= chosen:
-        return NoMatch(
-            f"it takes all of the other axes than {sorted(chosen)} of {inner!r}, so nothing is left to do then"
-        )
+        return NoMatch(f"it takes all of the axes other than {sorted(chosen)} of {inner!r}, so none is left to do then")
     first = tuple(entry if axis in chosen else None for axis, entry in enumerate(index.entries))
     then = tuple(
         None if axis in chosen else entry

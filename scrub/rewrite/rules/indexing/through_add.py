@@ -30,7 +30,7 @@ def push_index_through_add(index: Index, *, partial: bool = False, dissolve: Mat
     >>> a, b = Scalar(1.0, (2, 3), name="a"), Scalar(2.0, (2, 1), name="b")
     >>> push_index_through_add(Index(Add(a, b, name="s"), I[:, 1:3], name="i")).print()
     'i' [2, 2] Add
-      [2, 2] Index [:, 1:3]
+      a[:, 1:3] [2, 2] Index [:, 1:3]
         'a' [2, 3] Scalar 1.0
       'b' [2, 1] Scalar 2.0
     """

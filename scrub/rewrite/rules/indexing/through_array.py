@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from scrub.graph import Array, Expr, Index
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.cases import index_of
@@ -23,5 +25,6 @@ def push_index_through_array(index: Index) -> Expr | NoMatch:
         return NoMatch(f"what it picks from is a {type(array).__name__}, not a Array")
     if array.value.is_meta:
         return NoMatch(f"{array!r} is a meta tensor, without values to pick from")
-    made = Array(index.compute(array.value), index.name)
+    picked = index.compute(array.value)
+    made = Array(picked.clone(memory_format=torch.contiguous_format) if picked.numel() == 1 else picked, index.name)
     return array if made.frozen.digest == array.frozen.digest else made

@@ -13,7 +13,7 @@ from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
-from scrub.rewrite.rules.indexing.entries import Entries, from_positions, from_range
+from scrub.rewrite.rules.indexing.entries import Entries, from_positions, from_range, runs
 
 Piece = tuple[int, Entry]
 """Which part, and what to pick from it along the axis of the concatenation."""
@@ -37,9 +37,9 @@ def push_index_through_concat(index: Index, *, partial: bool = False, dissolve: 
     >>> a, b = Scalar(1.0, (2, 3), name="a"), Scalar(2.0, (2, 4), name="b")
     >>> push_index_through_concat(Index(Concat(a, b, axis=1), I[0, 2:5], name="i")).print()
     'i' [3] Concat axis=0
-      [1] Index [0, 2:3]
+      a[0, 2:3] [1] Index [0, 2:3]
         'a' [2, 3] Scalar 1.0
-      [2] Index [0, 0:2]
+      b[0, 0:2] [2] Index [0, 0:2]
         'b' [2, 4] Scalar 2.0
     """
     return push(index, Concat, partial=partial, dissolve=dissolve)
@@ -57,9 +57,7 @@ def plan_concat(concat: Concat, entries: Entries) -> Plan | Blocked:
             return {axis: "where the parts begin and end is not known before their sizes are"}
         pieces = _pieces(entry, sizes)
         if not _is_dtype_decided(concat, pieces):
-            return {
-                axis: f"the parts it picks from have parameters, whose values another part promotes to {_dtype(concat)}"
-            }
+            return {axis: "with the other parts goes what decides the dtype, which depends on parameters"}
     new_axis = axis - sum(isinstance(e, int) for e in entries[:axis])
 
     def build(children: Sequence[Expr], name: str | None) -> Expr:
@@ -85,19 +83,16 @@ def _pieces(entry: int | tuple[int, int] | FrozenTensor, sizes: Sequence[int]) -
         return pieces or [(0, from_range(0, 0, sizes[0]))]
     positions = entry.value
     parts = torch.bucketize(positions, torch.tensor(starts[1:], device=positions.device), right=True)
-    visited, lengths = torch.unique_consecutive(parts, return_counts=True)
-    runs = zip(visited.tolist(), torch.split(positions, lengths.tolist()), strict=True) if len(positions) else ()
-    return [(part, from_positions(run - starts[part], sizes[part])) for part, run in runs] or [
-        (0, from_range(0, 0, sizes[0]))
-    ]
+    found: list[Piece] = []
+    done = 0
+    for part, length in runs(parts):
+        found.append((part, from_positions(positions[done : done + length] - starts[part], sizes[part])))
+        done += length
+    return found or [(0, from_range(0, 0, sizes[0]))]
 
 
 def _is_dtype_decided(concat: Concat, pieces: Sequence[Piece]) -> bool:
-    """Whether a cast to the dtype of the whole gives what the whole would: not if a parameter may promote it further."""
+    """Whether a cast to the dtype of the whole gives what the whole would; a parameter may promote it further."""
     if concat.dtype is None or concat.dtype.is_floating_point:
         return True
     return not any(child.free_symbols for child in concat.children)
-
-
-def _dtype(concat: Concat) -> str:
-    return str(concat.dtype).removeprefix("torch.")

@@ -35,6 +35,6 @@ def push_index_through_cumulant(index: Index, *, partial: bool = False, dissolve
     >>> import torch
     >>> x = DiscreteVar(Array(torch.ones(4, 3)), name="x")
     >>> push_index_through_cumulant(Index(Cumulant(x, x), I[0, 1:3], name="i")).children
-    ([] Index [0], [2] Index [1:3])
+    (x[0] [] Index [0], x[1:3] [2] Index [1:3])
     """
     return push(index, Cumulant, partial=partial, dissolve=dissolve)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from scrub.graph import Einsum, Expr, FrozenTensor, Index
 from scrub.graph.index import Entry
 from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
-from scrub.rewrite.rules.indexing.entries import Entries
+from scrub.rewrite.rules.indexing.entries import Entries, runs
 
 
 @rewrite(keeps="value", cases=index_of(Einsum), choices=whole_or_partial)
@@ -32,9 +30,9 @@ def push_index_through_einsum(index: Index, *, partial: bool = False, dissolve: 
     >>> a, b = Scalar(1.0, (2, 3), name="a"), Scalar(2.0, (3, 4), name="b")
     >>> push_index_through_einsum(Index(Einsum.from_string("ab,bc->ac", a, b), I[1, 0:2], name="i")).print()
     'i' [2] Einsum a,ab->b
-      [3] Index [1, :]
+      a[1, :] [3] Index [1, :]
         'a' [2, 3] Scalar 1.0
-      [3, 2] Index [:, 0:2]
+      b[:, 0:2] [3, 2] Index [:, 0:2]
         'b' [3, 4] Scalar 2.0
     """
     return push(index, Einsum, partial=partial, dissolve=dissolve)
@@ -72,6 +70,6 @@ def _why_not_on_diagonal(positions: list[int], entries: list[Entry]) -> str | No
     if any(entry != entries[0] for entry in entries):
         return f"axes {where} are one axis on the diagonal, which only equal entries on all of them cut"
     first = entries[0]
-    if isinstance(first, FrozenTensor) and len(torch.unique(first.value)) < len(first.value):
+    if isinstance(first, FrozenTensor) and len(runs(first.value.sort().values)) < len(first.value):
         return f"axes {where} are one axis on the diagonal, and a position picked twice is off it"
     return None

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scrub.graph import Expr, GeneralFunction, Index
 from scrub.graph.functions.gen_index import GenIndex
 from scrub.graph.functions.power import Pow
 from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
-from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
+from scrub.rewrite.rules.indexing.cases import random_index, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plan_broadcast, plan_by_axis_map, plans, push
 from scrub.rewrite.rules.indexing.entries import Entries
+from scrub.rewrite.rules.rearranging.cases import random_function
+
+if TYPE_CHECKING:
+    from scrub.rewrite.testing.maker import Maker
 
 
-@rewrite(keeps="value", cases=index_of(GeneralFunction), choices=whole_or_partial)
+def _cases(maker: Maker) -> Expr:
+    return random_index(maker, random_function(maker, maker.shape()))
+
+
+@rewrite(keeps="value", cases=_cases, choices=whole_or_partial)
 def push_index_through_function(index: Index, *, partial: bool = False, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """An index of a function becomes the function of the indexed arguments.
 
@@ -33,10 +42,10 @@ def push_index_through_function(index: Index, *, partial: bool = False, dissolve
     >>> x = Scalar(1.0, (2, 3), name="x")
     >>> push_index_through_function(Index(softmax(x), I[0], name="i")).print()
     'i' [3] GeneralFunction softmax
-      [3] Index [0, :]
+      x[0, :] [3] Index [0, :]
         'x' [2, 3] Scalar 1.0
     >>> push_index_through_function.attempt(Index(softmax(x), I[:, 0])).reason
-    "the index cannot pass [2, 3] GeneralFunction softmax: axis 1: softmax computes its values together"
+    'the index cannot pass softmax(x) [2, 3] GeneralFunction softmax: axis 1: softmax computes its values together'
     """
     return push(index, GeneralFunction, partial=partial, dissolve=dissolve)
 

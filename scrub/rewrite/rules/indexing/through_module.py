@@ -47,6 +47,6 @@ def push_index_through_module(index: Index, *, partial: bool = False, dissolve: 
     >>> call = Module(ModuleSpec(s.add(s, name="double"), [s]), "call", s=Scalar(1.0, (2, 3), name="a"))
     >>> pushed = push_index_through_module(Index(call, I[0, 1:3], name="i"))
     >>> pushed.children
-    ([2] Index [1:3], [3] Index [0, :])
+    (double[1:3] [2] Index [1:3], a[0, :] [3] Index [0, :])
     """
     return push(index, Module, partial=partial, dissolve=dissolve)

@@ -10,7 +10,7 @@ from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
-from scrub.rewrite.rules.indexing.entries import Entries, count, is_whole, join, split
+from scrub.rewrite.rules.indexing.entries import Entries, count, join, split
 from scrub.rewrite.rules.rearranging.axes import declared_sizes, elementary_sizes, rearranged
 
 
@@ -35,7 +35,7 @@ def push_index_through_rearrange(index: Index, *, partial: bool = False, dissolv
     'i' [3] Index [0, 3:6]
       'x' [2, 6] Scalar 1.0
     >>> push_index_through_rearrange.attempt(Index(Rearrange(x, "a b -> (b a)"), I[1:4])).reason
-    'the index cannot pass [12] Rearrange a b -> (b a): axis 0: what it picks is no block of the merged axes of sizes (6, 2)'
+    'the index cannot pass ...: axis 0: what it picks is no block of the merged axes of sizes (6, 2)'
     """
     return push(index, Rearrange, partial=partial, dissolve=dissolve)
 
@@ -48,21 +48,25 @@ def plan_rearrange(node: Rearrange, entries: Entries) -> Plan | Blocked:
     if isinstance(found, dict):
         return found
     entry_of, right = found
-    declared = declared_sizes(node)
     below: list[Entry] = []
     left: list[tuple[int, ...]] = []
     for group in node.left:
         picked = [entry_of.get(part) for part in group]
         below.append(join(picked, [sizes[part] for part in group]))
-        if not is_whole(picked):  # the parts can no longer follow from the size of what they make up
-            declared |= {part: sizes[part] for part in group}
         kept = tuple(part for part, entry in zip(group, picked, strict=True) if not isinstance(entry, int))
         if kept or not group:
             left.append(kept)
-    declared |= {
-        part: count(entry, sizes[part]) for part, entry in entry_of.items() if not isinstance(entry, int | None)
+    new_sizes = {
+        part: count(entry_of.get(part), size)
+        for part, size in enumerate(sizes)
+        if not isinstance(entry_of.get(part), int)
     }
-    declared |= dict(enumerate(sizes[len(node.sizes) :], start=len(node.sizes)))
+    fixed = declared_sizes(node)  # others follow from the child's shape, but not next to a size of 0
+    declared = {
+        part: size
+        for part, size in new_sizes.items()
+        if part in fixed or part >= len(node.sizes) or 0 in new_sizes.values()
+    }
 
     def build(children: Sequence[Expr], name: str | None) -> Expr:
         return rearranged(children[0], tuple(left), right, declared, name)
@@ -74,7 +78,9 @@ def _by_elementary_axis(
     node: Rearrange, entries: Entries, sizes: list[int]
 ) -> tuple[dict[int, Entry], tuple[tuple[int, ...], ...]] | Blocked:
     """Entries on the elementary axes, and the groups of the result. Adds to `sizes` those of new axes."""
-    merged_with = {part: group for group in (*node.left, *node.right) for part in group if len(group) > 1}
+    merged_with: dict[int, tuple[int, ...]] = {}
+    for group in (*node.left, *node.right):
+        merged_with |= {part: (*merged_with.get(part, ()), *group) for part in group if len(group) > 1}
     entry_of: dict[int, Entry] = {}
     right: list[tuple[int, ...]] = []
     blocked: Blocked = {}

@@ -31,7 +31,7 @@ def push_index_through_scatter(index: Index, *, partial: bool = False, dissolve:
     >>> a = Scalar(1.0, (2, 3), name="a")
     >>> push_index_through_scatter(Index(Scatter(a, I[1:3], (5, 3)), I[2:4, 0], name="i")).print()
     'i' [2] Scatter [0:1]
-      [1] Index [1:2, 0]
+      a[1:2, 0] [1] Index [1:2, 0]
         'a' [2, 3] Scalar 1.0
     """
     return push(index, Scatter, partial=partial, dissolve=dissolve)

@@ -26,6 +26,6 @@ def push_index_through_tag(index: Index, *, partial: bool = False, dissolve: Mat
     >>> from scrub.graph import I, Scalar
     >>> tag = Tag.new_from_name(Scalar(1.0, (2, 3), name="a"), "t")
     >>> push_index_through_tag(Index(tag, I[0], name="i")).children
-    ([3] Index [0, :],)
+    (a[0, :] [3] Index [0, :],)
     """
     return push(index, Tag, partial=partial, dissolve=dissolve)

@@ -1,0 +1,31 @@
+"""The pages of `docs/` run as doctests; here: that they are complete, and that links between them lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scrub.graph import NODES, ScrubError, errors
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md"])
+
+
+def test_every_error_is_on_the_page_of_errors() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ScrubError)]
+    assert len(classes) > 15
+    assert [c.__name__ for c in classes if f"`{c.__name__}`" not in page] == []
+
+
+def test_every_node_type_is_on_the_page_of_nodes() -> None:
+    page = (ROOT / "docs" / "nodes.md").read_text()
+    assert [name for name in NODES if f"`{name}" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
