@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Self, cast
 import torch
 
 from scrub.graph.array import Array
+from scrub.graph.axis_names import axis_text
 from scrub.graph.errors import ConstructionError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr
 from scrub.graph.frozen_tensor import FrozenTensor
@@ -238,7 +239,7 @@ def _from_end(size: Size, count: Size) -> Size:
 def _out_of_range(expr: Expr, axis: int, entry: Size | str, name: str | None) -> NoReturn:
     size = expr.shape[axis]
     raise ShapeError(
-        f"Index {name!r}: {entry} is out of range for axis {axis} of size {size}",
+        f"Index {name!r}: {entry} is out of range for {axis_text(expr, axis)} of size {size}",
         nodes=[expr],
         axis=axis,
         expected=f"{-size} to {size - 1}",
