@@ -119,7 +119,9 @@ class Einsum(Expr):
             for axis, n in zip(axes, child.shape, strict=True):
                 if size.setdefault(axis, n) != n:
                     j = source[axis]
-                    named = child.axis_names[axes.index(axis)] or children[j].axis_names[in_axes[j].index(axis)]
+                    named: str | None = (
+                        child.axis_names[axes.index(axis)] or children[j].axis_names[in_axes[j].index(axis)]
+                    )
                     raise ShapeError(
                         f"Einsum {name!r}: axis {_letter(axis)!r} of {_text(in_axes, out_axes)!r} is {size[axis]} in "
                         f"argument {j} ({_label(children[j])}) but {n} in argument {i} ({_label(child)})"

@@ -294,9 +294,10 @@ def parse_size(text: str) -> Size:
         if len(text) > _MAX_TEXT:
             raise ValueError(f"longer than {_MAX_TEXT} characters")
         return as_size(_value_of(ast.parse(stripped, mode="eval").body))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (ShapeError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.problem if isinstance(error, ShapeError) else error
         raise ShapeError(
-            f"{text[:80]!r} is not a size: {error}", found=text, hint="for example 12, seq, n_heads*d_head, seq - 1"
+            f"{text[:80]!r} is not a size: {reason}", found=text, hint="for example 12, seq, n_heads*d_head, seq - 1"
         ) from error
 
 
