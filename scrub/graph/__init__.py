@@ -7,6 +7,7 @@ from scrub.graph.concat import Concat
 from scrub.graph.conv import Conv
 from scrub.graph.cost import Cost, CostRow, Total, cost
 from scrub.graph.cumulant import Cumulant
+from scrub.graph.diff import Change, Diff, diff
 from scrub.graph.discrete_var import DiscreteVar, uniform
 from scrub.graph.einsum import Einsum
 from scrub.graph.errors import (
@@ -61,6 +62,7 @@ __all__ = [
     "BatchError",
     "cast",
     "cast_to",
+    "Change",
     "CheckpointError",
     "common_batch",
     "Concat",
@@ -71,6 +73,8 @@ __all__ = [
     "CostRow",
     "Cumulant",
     "DeviceError",
+    "Diff",
+    "diff",
     "DiscreteVar",
     "display_name",
     "DtypeError",

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -46,7 +47,8 @@ class Occurrence:
 
     Attributes:
         node: as it stands in the body.
-        facts: of its value there; `children` those of its children.
+        facts: of its value there.
+        children: those of its children, where it gains axes; else nothing.
         num_calls: how many calls compute it there.
     """
 
@@ -150,14 +152,18 @@ def _walk(
             known[node] = bindings.get(node, Facts())
         else:
             below = node.args if isinstance(node, Module) else node.children
-            known[node] = _combine(node, [facts_of(child) for child in below], bindings)
+            is_decided = node.dtype is not None and node.device is not None
+            known[node] = _combine(node, [] if is_decided else [facts_of(child) for child in below], bindings)
         if isinstance(node, Module):
             called[_context_of(node, [facts_of(arg) for arg in node.args], bindings)] += 1
-        found.append((node, known[node], tuple(facts_of(child) for child in node.children)))
+        children = tuple(facts_of(child) for child in node.children) if known[node].batch else ()
+        found.append((node, known[node], children))
     return found, called
 
 
 def _combine(node: Expr, below: Sequence[Facts], bindings: dict[Symbol, Facts]) -> Facts:
+    if not node.free_symbols and node.dtype is not None and node.device is not None:
+        return _plain(node.dtype, node.device)
     batch: dict[tuple[int, int], int] = {}
     for symbol in node.free_symbols:
         if symbol in bindings:
@@ -170,6 +176,12 @@ def _combine(node: Expr, below: Sequence[Facts], bindings: dict[Symbol, Facts]) 
     if device is None:
         device = next((facts.device for facts in below if facts.device is not None), None)
     return Facts(tuple(sorted(batch.items(), key=_position)), dtype, device)
+
+
+@lru_cache(maxsize=256)
+def _plain(dtype: torch.dtype, device: torch.device) -> Facts:
+    """The same object for most nodes."""
+    return Facts((), dtype, device)
 
 
 def _context_of(module: Module, args: Sequence[Facts], bindings: dict[Symbol, Facts]) -> Context:

@@ -13,6 +13,7 @@ import opt_einsum
 import torch
 
 Axes = tuple[int, ...]
+_SMALL_INTEGERS = {torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32}
 _LETTERS = 52  # what torch.einsum can tell apart in one call
 
 
@@ -117,8 +118,10 @@ def _path(
 
 
 def _step(values: list[torch.Tensor], axes_of: list[Axes], kept: Axes) -> torch.Tensor:
-    if values[0].dtype == torch.bool:  # torch multiplies and sums no booleans: "and", then "or"
-        return _step([value.to(torch.int64) for value in values], axes_of, kept) > 0
+    dtype = values[0].dtype
+    if dtype in _SMALL_INTEGERS:  # torch sums no booleans, and sums small integers to large ones
+        total = _step([value.to(torch.int64) for value in values], axes_of, kept)
+        return total > 0 if dtype == torch.bool else total.to(dtype)  # of booleans: "and", then "or"
     distinct = list(dict.fromkeys(axis for axes in axes_of for axis in axes))
     if len(distinct) <= _LETTERS:
         number = {axis: i for i, axis in enumerate(distinct)}

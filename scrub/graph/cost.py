@@ -11,13 +11,15 @@ Conventions, those of Chowdhery et al. 2022 ("PaLM", appendix B), Hoffmann et al
 
 Modules are counted as if they were inlined: their bodies once for every call, on the batch axes it brings; what does
 not depend on a call's arguments once for all (`scrub.graph.calls`). What two calls share only because they are given
-the same argument is counted for each. Nothing is counted twice for being used twice, as evaluation remembers it.
+the same argument is counted for each, and the views that inlining inserts to line up batch axes are not values. Nothing
+is counted twice for being used twice, as evaluation remembers it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
@@ -32,6 +34,8 @@ from scrub.graph.scalar import Scalar
 from scrub.graph.symbol import Symbol
 from scrub.graph.tag import Tag
 from scrub.graph.text import display_name
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,8 @@ def cost(expr: Expr) -> Cost:
     120
     """
     rows: dict[Expr, CostRow] = {}
-    names: dict[str, Total] = {}
-    dtypes: dict[str, Total] = {}
-    devices: dict[str, Total] = {}
-    overall = Total()
+    names: dict[str, list[int]] = {}
+    values: dict[tuple[torch.dtype | None, torch.device | None], list[int]] = {}
     arrays: set[object] = set()
     for at in occurrences(expr):
         if isinstance(at.node, Module | Symbol):  # their values are those of the body, and of what is bound
@@ -155,21 +157,27 @@ def cost(expr: Expr) -> Cost:
         part, size = _count(at, arrays)
         row = rows.setdefault(at.node, CostRow(at.node))
         row.num_calls += at.num_calls
-        row.flops += part.flops
+        row.flops += part[0]
         row.bytes += size
         row.dtypes[at.facts.dtype] = row.devices[at.facts.device] = None
-        overall += part
+        _add(values, (at.facts.dtype, at.facts.device), part)
         if at.node.name is not None:
-            names[at.node.name] = names.get(at.node.name, Total()) + part
-        dtype = "undecided" if at.facts.dtype is None else str(at.facts.dtype).removeprefix("torch.")
-        dtypes[dtype] = dtypes.get(dtype, Total()) + part
-        device = "undecided" if at.facts.device is None else str(at.facts.device)
-        devices[device] = devices.get(device, Total()) + part
-    return Cost(_largest_first(rows.values()), overall, names, dtypes, devices)
+            _add(names, at.node.name, part)
+    overall = Total()
+    dtypes: dict[str, Total] = {}
+    devices: dict[str, Total] = {}
+    for (dtype, device), sums in values.items():
+        part = Total(*sums)
+        overall += part
+        for totals, key in ((dtypes, dtype), (devices, device)):
+            text = "undecided" if key is None else str(key).removeprefix("torch.")
+            totals[text] = totals.get(text, Total()) + part
+    by_name = {name: Total(*sums) for name, sums in names.items()}
+    return Cost(_largest_first(rows.values()), overall, by_name, dtypes, devices)
 
 
-def _count(at: Occurrence, arrays: set[object]) -> tuple[Total, int]:
-    """What a node costs in a context, and the bytes of its value there."""
+def _count(at: Occurrence, arrays: set[object]) -> tuple[tuple[int, int, int, int], int]:
+    """What a node costs in a context, as in `Total`, and the bytes of its value there."""
     node = at.node
     bytes_each = (at.facts.dtype or torch.float64).itemsize  # scalars are computed in float64
     size = at.num_calls * _batch_size(at.facts) * node.numel * bytes_each
@@ -178,10 +186,16 @@ def _count(at: Occurrence, arrays: set[object]) -> tuple[Total, int]:
         is_new = key not in arrays
         arrays.add(key)
         own = node.numel * bytes_each
-        return (Total(0, 0, node.numel, own) if is_new else Total()), own
+        return (0, 0, node.numel, own) if is_new else (0, 0, 0, 0), own
     if isinstance(node, Tag | Scalar):  # the value of another node, and one number
-        return Total(), 0
-    return Total(at.num_calls * _flops(at), size), size
+        return (0, 0, 0, 0), 0
+    return (at.num_calls * _flops(at), size, 0, 0), size
+
+
+def _add(sums: dict[K, list[int]], key: K, part: tuple[int, int, int, int]) -> None:
+    known = sums.setdefault(key, [0, 0, 0, 0])
+    for i, count in enumerate(part):
+        known[i] += count
 
 
 def _flops(at: Occurrence) -> int:

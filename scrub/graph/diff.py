@@ -363,7 +363,8 @@ class _Writer:
         if is_repeat:
             return [_line(" ", depth, [*line_pieces(after, is_repeat=True), Piece("  (see above)", "lightgrey")])]
         old, new = line_pieces(before, is_repeat=False), line_pieces(after, is_repeat=False)
-        if [piece.text for piece in old] == [piece.text for piece in new] and not _differs_in_print(before, after):
+        reads_same = [piece.text for piece in old] == [piece.text for piece in new]
+        if change is None or (reads_same and not _differs_in_print(before, after)):
             return [_line(" ", depth, [*new, *note])]
         return [_line("-", depth, old), _line("+", depth, [*new, *note])]
 

@@ -41,6 +41,7 @@ _LINE = re.compile(
 _MARK = re.compile(r"(?:^| )\.\.\.( x \d{1,9})?$")
 _DERIVED = re.compile(rf"((?:[^'\"\[]|{QUOTED}|\[)*?) (?=(?:@\w+ )?\[[^\[\]]*\] ([A-Za-z_]\w*)(?: |$))")
 _MAX_FOLDED = 10_000_000
+_GENERAL_HINT = "the parameters on this line and the nodes below it do not fit together"
 
 
 class _Open(NamedTuple):
@@ -146,13 +147,15 @@ class _Reading:
             indent = _INDENT.match(line)
             assert indent is not None
             rest = line[indent.end() :]
+            if rest.startswith("\t"):
+                self._fail(number, line, "indented with a tab", hint="two spaces a level")
             if not rest or rest[0] == "#":
                 continue
             width = len(indent[2])
             if base is None:
                 base = width
             if (width - base) % 2 or width < (0 if indent[1] else base):
-                self._fail(number, line, f"indented by {width} spaces", hint="two spaces a level; tabs do not count")
+                self._fail(number, line, f"indented by {width} spaces", hint="two spaces a level")
             depth = int(indent[1]) + width // 2 if indent[1] else (width - base) // 2
             while len(stack) > depth:
                 self._close()
@@ -201,7 +204,8 @@ class _Reading:
         """Whether this is a line with a name in quotes or without; else it begins with a derived name."""
         name, label, shape, kind, params, _, _, _ = groups
         if kind is None:
-            return name is not None or label is not None or shape is not None
+            has_more = _MARK.sub("", params.strip()) != ""
+            return (name is not None or label is not None or shape is not None) and not has_more
         if shape is not None or name is not None:
             return kind in NODES
         head, at, _ = _MARK.sub("", f"{kind} {params}".strip()).partition(" @")  # may be a derived name all the same
@@ -231,7 +235,7 @@ class _Reading:
         self._fail(
             number,
             line,
-            f"expected 'name' [shape] Type parameters, found {'the unknown type ' + repr(kind) if kind else rest!r}",
+            f"expected 'name' [shape] Type parameters, found {f'the unknown type {kind!r}' if kind else repr(rest)}",
             hint=f"{hint}the types are {', '.join(sorted(NODES))}; a name alone refers to a line above",
             expected=sorted(NODES),
             found=kind or rest,
@@ -298,11 +302,17 @@ class _Reading:
                 params = parse_values(part.braces, self.identifiers.tensor)
             else:
                 params = read_params(part.kind, part.params, parts)
+        except ScrubError as error:
+            self._fail(part.number, part.line, error.problem, hint=error.hint or _GENERAL_HINT, cause=error)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
+            self._fail(part.number, part.line, str(error), hint=_GENERAL_HINT, cause=error)
+        try:
             node = NODES[part.kind].make(children, params, part.name)
         except ScrubError as error:
-            self._fail(part.number, part.line, error.problem, hint=error.hint, cause=error)
-        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
-            self._fail(part.number, part.line, str(error) or repr(error), hint="see what the type takes", cause=error)
+            self._fail(part.number, part.line, error.problem, hint=error.hint or _GENERAL_HINT, cause=error)
+        except Exception as error:  # a type's rules are made for parts that its constructor accepted
+            problem = f"{part.kind} does not take {len(children)} children with these parameters ({error})"
+            self._fail(part.number, part.line, problem, hint=_GENERAL_HINT, cause=error)
         if part.shape is not None and node.shape != part.shape:
             self._fail(
                 part.number,

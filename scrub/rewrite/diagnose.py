@@ -136,8 +136,11 @@ class _Diagnosis:
         conditions = [condition for condition, _ in relax.conditions_of(self.link)]
         tests = [(condition, Matcher(condition).test) for condition in dict.fromkeys(conditions)]
         missing = [c for c, test in tests if not any(test(node) for node in self.search.nodes)]
-        if len(missing) < len(tests):
-            return  # some of them are met, so that something else keeps these from being found
+        if len(missing) < len(tests) or not tests:
+            # some of them are met, so that something else keeps these from being found
+            if isinstance(self.link, Nodes) and not any(map(self.link.matcher.test, self.search.nodes)):
+                yield Cause("all", f"no node meets all conditions of {self.link.argument_text()} at once")
+            return
         for condition in missing:
             if isinstance(condition, str):
                 yield self._no_such_name(condition)
@@ -271,14 +274,16 @@ class _Diagnosis:
         ends = [node for node in path[:-1] if _matcher_that_ends(relaxation.value)(node)]
         at = f" at {_names(ends[:2])}" if ends else ""
         starts = self.search.found(self.before, mode)
+        passes = self.before is not None and any(node in starts for node in ends)
+        which = ", which the chain itself passes" if passes else ""
         inside = relax.moved_inside(self.whole)
         if inside is not None and self.search.count(inside, mode):
-            passed = ", which the chain itself passes" if any(node in starts for node in ends) else ""
             fix = f"limit the last link only: {_text(inside)}"
-            return f"{limit} around the whole chain ends paths{at}{passed}", fix
-        if self.before is not None and ends and ends[0] in starts:
-            return f"{limit} ends paths where the search starts,{at}", without
-        return f"{limit} ends paths{at}", without
+            return f"{limit} around the whole chain ends paths{at}{which}", fix
+        below = relax.starting_below(self.whole)
+        if passes and below is not None and self.search.count(below, mode):
+            return f"{limit} ends paths{at}{which}", f"start below it: {_text(below)}"
+        return f"{limit} ends paths{at}{which}", without
 
     def _paths(self, state: State, mode: bool) -> Iterator[Path]:
         places = Places(see_through=mode)

@@ -150,6 +150,12 @@ class Matcher:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Matcher._of, (self.rule, self.parts)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Matcher:
+        return self
+
     def __repr__(self) -> str:
         if self.rule == "not":
             return f"~{self.parts[0]!r}"

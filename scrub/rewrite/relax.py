@@ -116,6 +116,15 @@ def moved_inside(state: State) -> State | None:
     return None
 
 
+def starting_below(state: State) -> State | None:
+    """The chain, limits moved to its last link, which starts below the nodes it is chained to; None if it is none."""
+    inside = state if isinstance(state, Chain) else moved_inside(state)
+    if not isinstance(inside, Chain):
+        return None
+    *links, (last, _) = inside.key[0]
+    return chained((*links, (last, True)))
+
+
 def prefixes(state: State) -> Iterator[tuple[State, State]]:
     """The links of the chain that a matcher is built on, each with the whole matcher as far as that link."""
     if isinstance(state, Chain):

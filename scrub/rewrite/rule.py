@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec
 
-from scrub.graph import Array, Expr, RewriteError, Scalar, Symbol
+from scrub.graph import Array, DiscreteVar, Expr, RewriteError, Scalar, Symbol, postorder
 from scrub.rewrite.iterative import IterativeMatcherIn
 from scrub.rewrite.update import update
 
@@ -139,6 +139,8 @@ class Rule(Generic[P]):
     ) -> Expr:
         """The rule at every place the matcher finds where it applies, once each, from the bottom up.
 
+        What the group of a random variable is made of is left alone: another group would be another draw.
+
         Args:
             expr: what to rewrite.
             matcher: where; everywhere if not given.
@@ -147,9 +149,11 @@ class Rule(Generic[P]):
         """
         given: Any = dict(options or {})
         attempt: Callable[..., Expr | NoMatch] = self.attempt
+        groups = [node.probs_and_group for node in postorder([expr]) if isinstance(node, DiscreteVar)]
+        kept = set(postorder(groups))
 
         def transform(node: Expr) -> Expr:
-            result = attempt(node, **given)
+            result = node if node in kept else attempt(node, **given)
             return node if isinstance(result, NoMatch) else result
 
         result = update(expr, matcher, transform, assert_any_found=False)

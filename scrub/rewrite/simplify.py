@@ -51,7 +51,8 @@ def simplify(
         rules: rules, or pairs (rule, options), tried in this order; if not given, all registered ones that simplify,
             and, where they make the expression lighter, those that do at times.
         keep_names: which named nodes must still be there, under their names, in the result: all if not given. A rule
-            does not apply where it would lose one. False keeps none but the root's.
+            does not apply where what it makes of a node lacks such a name, be it of what adds nothing to the value (of
+            x in 0 * x), or found elsewhere in the expression too. False keeps none but the root's.
         traversal: where to apply rules. What a rule makes is looked at as if it had been in the place of what it
             replaced.
         max_steps: most applications of rules before it is taken to go on forever; if not given, 1000 and 50 for each

@@ -42,6 +42,12 @@ class State:
                 found = _POOL.setdefault(at, found)
         return found  # type: ignore[return-value]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.key
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
     def prepare(self) -> None:
         """Work out once what every step needs."""
 

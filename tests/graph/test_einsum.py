@@ -185,3 +185,13 @@ def test_malformed_specs(spec: str, message: str) -> None:
 def test_operands_are_pairs() -> None:
     with pytest.raises(rc.ConstructionError, match=r"(?s)each operand is a pair.*from_string"):
         rc.Einsum(rc.Array(SQUARE), out_axes=(0,))  # type: ignore[arg-type]
+
+
+def test_sums_of_small_integers_keep_their_dtype() -> None:
+    """torch sums int8 as int64."""
+    x, y = torch.tensor([100, 3], dtype=torch.int8), torch.tensor([[1, 2], [3, 4]], dtype=torch.int8)
+    whole = rc.Einsum((rc.Array(x), (0,)), out_axes=())
+    assert whole.dtype == whole.evaluate().dtype == torch.int8
+    product = rc.Einsum((rc.Array(x), (0,)), (rc.Array(y), (0, 1)), out_axes=())
+    assert product.evaluate().dtype == torch.int8
+    assert int(product.evaluate()) == (x.long() @ y.long()).sum().to(torch.int8)

@@ -348,7 +348,7 @@ def test_loading_without_the_registration_says_what_to_import(tmp_path: Path) ->
     del FUNCTIONS["shift_by"]
     with pytest.raises(rc.FileError, match="unknown function 'shift_by'") as caught:
         rc.load(tmp_path / "f.safetensors")
-    assert "import the module that registers it" in str(caught.value)
+    assert "the module that registers the type or function is not imported" in str(caught.value)
 
 
 def test_a_class_that_is_not_registered_cannot_be_applied() -> None:

@@ -15,8 +15,8 @@ import scrub as rc
 from scrub.rewrite import directly_below, not_through
 
 Spec = tuple[Any, ...]
-"""("nodes", names), ("chain", a, b, must_be_sub), ("restrict", m, options), ("any" | "all", m, ...), ("children", indices),
-("argument", name), ("body",), ("no_spec", m), ("not_through", m), ("below", m)."""
+"""("nodes", names), ("chain", a, b, must_be_sub), ("restrict", m, options), ("any" | "all", m, ...),
+("children", indices), ("argument", name), ("body",), ("no_spec", m), ("not_through", m), ("below", m)."""
 
 
 @dataclass(frozen=True, eq=False)

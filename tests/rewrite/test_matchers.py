@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 import scrub as rc
@@ -99,6 +102,7 @@ def test_5_1_matchers_print_as_what_makes_them(matcher: object) -> None:
     again = eval(repr(matcher), dict(scope))
     assert again == matcher
     assert (hash(again), repr(again)) == (hash(matcher), repr(matcher))
+    assert pickle.loads(pickle.dumps(matcher)) == copy.deepcopy(matcher) == copy.copy(matcher) == matcher
 
 
 def test_5_1_regex() -> None:
@@ -303,6 +307,14 @@ def test_5_5_an_argument_bound_through_several_parameters_of_one_name() -> None:
     assert expr.get(second, see_through=True) == (X,)
     assert count_paths(expr, first, see_through=True) == 2
     assert [n.name for n in expr.get(first, see_through=True)] == ["second"]
+
+
+def test_5_5_a_module_inside_that_binds_the_same_symbol_has_arguments_of_its_own() -> None:
+    s, t = rc.Symbol.new_from_name((), "s"), rc.Symbol.new_from_name((), "t")
+    inner = rc.Module(rc.ModuleSpec(rc.Add(s, t, name="core"), [s, t]), "inner", s=Y, t=s)
+    outer = rc.Module(rc.ModuleSpec(rc.Add(s, inner), [s]), "outer", s=X)
+    for matcher, found in ((IterativeMatcher("outer"), X), (IterativeMatcher("inner"), Y)):
+        assert outer.get(matcher.module_arg_matcher("s"), see_through=True) == (found,)
 
 
 def test_5_6_get_unique_and_paths() -> None:

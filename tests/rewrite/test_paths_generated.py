@@ -47,7 +47,9 @@ def expression(rng: random.Random, symbols: list[rc.Symbol], specs: list[rc.Modu
             if closed and rng.random() < 0.5:
                 spec = rng.choice(closed)
             else:
-                own = [rc.Symbol.new_with_random_uuid((), f"p{i}") for i in range(rng.randint(1, 2))]
+                fresh = rng.random() < 0.5  # else a symbol that other specs bind too
+                make = rc.Symbol.new_with_random_uuid if fresh else rc.Symbol.new_from_name
+                own = [make((), f"p{i}") for i in range(rng.randint(1, 2))]
                 outer = [s for s in symbols if rng.random() < 0.5 and s.name not in {o.name for o in own}]
                 spec = rc.ModuleSpec(expression(rng, own + outer, specs, depth + 1), own, allow_unused=True)
                 specs.append(spec)
@@ -60,7 +62,11 @@ def expression(rng: random.Random, symbols: list[rc.Symbol], specs: list[rc.Modu
 def matcher(rng: random.Random, depth: int = 3) -> Spec:
     """A random matcher as nested tuples."""
     leaves = ["nodes"] * 4 + ["children", "argument", "body"]
-    inner = ["chain"] * 4 + ["restrict"] * 3 + ["any", "all", "no_spec", "not_through", "below", "limit"]
+    inner = (
+        ["chain"] * 4
+        + ["restrict"] * 3
+        + ["any", "all", "no_spec", "not_through", "below", "limit", "windows", "windows"]
+    )
     kind = rng.choice(leaves if depth == 0 or rng.random() < 0.2 else inner)
     few = tuple(rng.sample(NAMES, rng.randint(1, 4)))
     if kind == "nodes":
@@ -77,6 +83,11 @@ def matcher(rng: random.Random, depth: int = 3) -> Spec:
         options |= {"term_early_at": set(few[:2])} if rng.random() < 0.4 else {}
         options |= {"term_if_matches": True} if rng.random() < 0.3 else {}
         return "restrict", matcher(rng, depth - 1), options
+    if kind == "windows":  # of depth, several of which are open at once
+        window: dict[str, Any] = {"start_depth": rng.randint(0, 2), "end_depth": rng.choice([3, 4, 6, None])}
+        if rng.random() < 0.4:
+            window = {"start_depth": rng.randint(0, 1), "end_depth": None, "term_if_matches": True}
+        return "chain", ("nodes", tuple(NAMES[:4])), ("restrict", ("nodes", few), window), rng.random() < 0.3
     if kind == "limit":  # of something, where alone it would find nearly everything
         return "all", matcher(rng, depth - 1), (rng.choice(["not_through", "below"]), matcher(rng, depth - 1))
     if kind in ("any", "all"):

@@ -16,6 +16,8 @@ import torch
 
 import scrub as rc
 from scrub import IterativeMatcher
+from scrub.rewrite import count_paths, iter_paths
+from scrub.rewrite.places import Places, visit
 
 DEPTH = 10_000
 ONE = rc.Scalar(1.0, name="one")
@@ -152,3 +154,124 @@ def test_sharing_through_modules_is_linear_too() -> None:
         changed = node.update("x", lambda n: n.scale(3.0), see_through=True)
         assert changed.evaluate().item() == 3 * 2.0**40
         assert len(changed.get(rc.Module)) == 40
+
+
+def num_positions(expr: rc.Expr, matcher: object, *, see_through: bool = False) -> int:
+    """Distinct pairs of a place and a state of the matcher that a search visits."""
+    state = IterativeMatcher(matcher).state
+    return sum(1 for _ in visit(Places(see_through=see_through), expr, state))
+
+
+def num_nodes(expr: rc.Expr) -> int:
+    return sum(1 for _ in rc.postorder([expr]))
+
+
+def test_2_to_the_60_paths_are_counted_and_the_first_come_at_once() -> None:
+    expr = doubling()
+    with within(5):
+        assert count_paths(expr, "x") == 2**60
+        assert count_paths(expr, IterativeMatcher("left").chain("x")) == 2**60 - 1
+        assert count_paths(expr, IterativeMatcher("x").not_through("right")) == 1
+        assert count_paths(expr, IterativeMatcher("x").directly_below("left")) == 2**59
+        (first, second) = iter_paths(expr, "x", limit=2)
+        assert {node.name for node in first} == {None, "left", "x"}
+        assert [node.name for node in second[-2:]] == ["right", "x"]
+        (only,) = iter_paths(expr, IterativeMatcher("x").not_through("left"))
+        assert {node.name for node in only} == {None, "right", "x"}
+        with pytest.raises(rc.MatchError, match=str(2**60)):
+            expr.get_all_paths("x")
+        assert "on 1.15e+18 paths" in str(IterativeMatcher("x").explain(expr))
+
+
+def test_2_to_the_40_paths_through_modules_are_counted() -> None:
+    node: rc.Expr = ONE
+    s = rc.Symbol.new_from_name((), "s")
+    spec = rc.ModuleSpec(rc.Add(s, s, name="s + s"), [s])
+    for _ in range(40):
+        node = rc.Module(spec, "call", s=node)
+    with within(5):
+        assert count_paths(node, "one", see_through=True) == 2**40
+        assert count_paths(node, IterativeMatcher("one").directly_below("s + s"), see_through=True) == 2**40
+        assert count_paths(node, IterativeMatcher("one").filter_module_spec(), see_through=True) == 2**40
+        assert num_positions(node, IterativeMatcher("call").module_arg_matcher("s"), see_through=True) < 400
+
+
+@pytest.mark.parametrize(
+    "matcher",
+    [
+        IterativeMatcher("left").chain(rc.restrict("x", end_depth=30)),
+        IterativeMatcher("left").chain(rc.restrict("x", start_depth=40)),
+        IterativeMatcher("left").chain("right").chain("left").chain("right").chain("x"),
+        IterativeMatcher({"left", "right"}).chain(IterativeMatcher("left").chain("x") | rc.restrict("x", end_depth=9)),
+        IterativeMatcher("left").chain(IterativeMatcher("right").chain(rc.restrict("x", end_depth=30))),
+        IterativeMatcher("x").not_through(IterativeMatcher("left").chain("right").chain("left")),
+        IterativeMatcher("x").directly_below(IterativeMatcher("left").chain("right")),
+        IterativeMatcher("left").chain("x") & IterativeMatcher("right").chain("x"),
+    ],
+)
+def test_states_stay_few_where_paths_are_many(matcher: IterativeMatcher) -> None:
+    """A window of depth is needed once per depth at most, a chain once per link."""
+    expr = doubling()
+    with within(10):
+        assert num_positions(expr, matcher) <= 130 * num_nodes(expr)
+        assert num_positions(doubling(120), matcher) <= 2.5 * num_positions(expr, matcher)
+        assert expr.are_any_found(matcher)
+        assert expr.update(matcher, lambda n: n) is expr
+
+
+def test_a_chain_of_2000_links_is_one_state_a_node() -> None:
+    node: rc.Expr = ONE
+    for i in reversed(range(2000)):
+        node = rc.Add(node, name=f"n{i}")
+    matcher = IterativeMatcher("n0").chain(*(f"n{i}" for i in range(1, 2000)), "one")
+    with within(10):
+        assert num_positions(node, matcher) == num_nodes(node)
+        assert node.get(matcher) == (ONE,)
+        assert not node.are_any_found(IterativeMatcher("n1").chain("n0", "one"))
+        nested: IterativeMatcher = IterativeMatcher("one")
+        for i in reversed(range(2000)):
+            nested = IterativeMatcher(f"n{i}").chain(nested)
+        assert nested == matcher
+        union = IterativeMatcher(False)
+        for i in range(2000):
+            union = union | f"n{i}"
+        assert num_positions(node, union) == num_nodes(node)
+        assert len(node.get(union)) == 2000
+
+
+def test_a_chain_of_100000_nodes_and_a_node_of_100000_children() -> None:
+    deep = chain(100_000)
+    wide = rc.Add(*(rc.Scalar(float(i), name=f"x{i}") for i in range(100_000)), name="wide")
+    with within(120):
+        assert count_paths(deep, IterativeMatcher(rc.Add).chain("start")) == 1
+        assert deep.update("start", lambda n: n) is deep
+        assert len(next(iter(iter_paths(deep, "start")))) == 100_001
+        assert len(deep.get(rc.restrict("one", term_early_at="start"))) == 1
+        assert wide.get(IterativeMatcher("wide").children_matcher({99_999}))[0].name == "x99999"
+        assert count_paths(wide, rc.Scalar) == 100_000
+        changed = wide.update(rc.children_matcher({5}), lambda n: rc.Scalar(-1.0))
+        assert len(changed.children) == 100_000
+        assert "similar: 'x99999'" in str(IterativeMatcher("x.99999").explain(wide))
+
+
+def test_a_search_costs_a_small_multiple_of_a_walk() -> None:
+    expr = chain(50_000)
+    gc.collect()
+    gc.disable()  # the collector's own time grows with what is alive, here nodes of all other tests
+    try:
+        times: dict[str, float] = {}
+        for name, run in {
+            "walk": lambda: num_nodes(expr),
+            "get": lambda: expr.get("start"),
+            "update": lambda: expr.update("start", lambda n: n),
+            "see_through": lambda: expr.get("start", see_through=True),
+        }.items():
+            start = time.process_time()
+            for _ in range(3):
+                run()
+            times[name] = time.process_time() - start
+    finally:
+        gc.enable()
+    assert times["get"] < 10 * times["walk"], times
+    assert times["update"] < 15 * times["walk"], times
+    assert times["see_through"] < 15 * times["walk"], times

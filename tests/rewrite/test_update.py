@@ -120,6 +120,94 @@ def test_4_4_see_through_inlines_exactly_what_it_must() -> None:
     assert changed.children == (one, rc.Module(spec, "two", a=X))
 
 
+def test_5_7_the_same_child_in_two_positions_is_two_places() -> None:
+    twice = rc.Add(X, X, name="twice")
+    first = twice.update(IterativeMatcher("twice").children_matcher({0}), doubled)
+    assert first is rc.Add(doubled(X), X, name="twice")
+    inner = rc.Add(X, X, name="inner")
+    expr = rc.Add(inner, inner, name="outer")
+    second_of_first = rc.children_matcher({0}).chain(rc.children_matcher({1}))
+    changed = expr.update(second_of_first, doubled)
+    assert changed is rc.Add(rc.Add(X, doubled(X), name="inner"), inner, name="outer")
+
+
+def test_4_4_modules_on_no_changed_path_stay_the_same_objects() -> None:
+    expr, _ = two_calls()
+    s = symbol("s", 2)
+    around = rc.Module(rc.ModuleSpec(rc.Add(expr, s, name="body"), [s]), "around", s=rc.Add(X, name="argument"))
+    one, two = expr.get(rc.Module)
+    changed = around.update(IterativeMatcher("argument").chain("x"), doubled, see_through=True)
+    assert changed.cast(rc.Module).body is around.body
+    changed = around.update(IterativeMatcher("two").chain("right"), doubled, see_through=True)
+    new_one, new_two = changed.children[0].get(rc.Module)
+    assert new_one is one
+    assert new_two is not two
+    assert new_two.cast(rc.Module).bindings == two.cast(rc.Module).bindings
+    assert changed.cast(rc.Module).args == around.args
+
+
+def test_4_4_one_call_of_two_changes_and_is_not_inlined_where_its_body_has_one_variant() -> None:
+    expr, spec = two_calls()
+    changed = expr.update(IterativeMatcher("two").chain("left"), doubled, see_through=True)
+    one, two = changed.children
+    assert one is rc.Module(spec, "one", a=X)
+    body = spec.expr.update("left", doubled)
+    assert two is rc.Module(rc.ModuleSpec(body, spec.arg_specs), "two", a=X)
+
+
+def test_4_4_only_the_module_whose_parameter_splits_is_inlined() -> None:
+    a, b = symbol("a", 2), symbol("b", 2)
+    inner = rc.Module(rc.ModuleSpec(rc.Add(rc.Add(a, name="left"), a), [a]), "inner", a=b)
+    outer = rc.Module(rc.ModuleSpec(rc.Add(inner, name="body"), [b]), "outer", b=X)
+    side = rc.Module(rc.ModuleSpec(rc.Add(b, name="aside"), [b]), "side", b=X)
+    expr = rc.Add(outer, side, name="top")
+    changed = expr.update(IterativeMatcher("left").chain("x"), doubled, see_through=True)
+    assert changed.get(rc.Module) == (side,)  # the parameter of inner splits, and so does that of outer
+    assert_same(changed.evaluate(), 4 * X.value)
+    whole = expr.update(IterativeMatcher("inner").chain("x"), doubled, see_through=True)
+    assert [m.name for m in whole.get(rc.Module)] == ["outer", "inner", "side"]
+    assert whole.get_unique("outer").cast(rc.Module).args == (doubled(X),)
+
+
+def test_4_4_fresh_randomness_is_fresh_in_each_call_as_if_inlined() -> None:
+    a = symbol("a", 2)
+    spec = rc.ModuleSpec(rc.Add(rc.Add(a, name="part"), name="body"), [a])
+    expr = rc.Add(rc.Module(spec, "one", a=X), rc.Module(spec, "two", a=Y), rc.Module(spec, "three", a=X))
+
+    def count(expression: rc.Expr, *, see_through: bool) -> int:
+        tagged = expression.update("part", rc.Tag.new_with_random_uuid, see_through=see_through)
+        assert_same(tagged.evaluate(), expression.evaluate())
+        return len(tagged.get(rc.Tag))
+
+    assert count(expr, see_through=True) == 2  # with x and with y
+    either = IterativeMatcher("one").chain("part") | IterativeMatcher("three").chain("part")  # in two states
+    assert len(expr.update(either, rc.Tag.new_with_random_uuid, see_through=True).get(rc.Tag)) == 1
+    assert count(rc.substitute_all_modules(expr), see_through=False) == 2
+    assert count(expr, see_through=False) == 1  # the body is one node
+    tagged = expr.update("part", rc.Tag.new_with_random_uuid, see_through=True)
+    assert len(tagged.get(rc.Module)) == 3
+
+
+def test_4_4_a_transform_receives_what_a_symbol_stands_for_in_the_end() -> None:
+    a, b = symbol("a", 2), symbol("b", 2)
+    inner = rc.Module(rc.ModuleSpec(rc.Add(a, name="in"), [a]), "inner", a=b)
+    outer = rc.Module(rc.ModuleSpec(rc.Add(inner, b, name="out"), [b]), "outer", b=X)
+    seen: list[rc.Expr] = []
+
+    def replaced(node: rc.Expr) -> rc.Expr:
+        seen.append(node)
+        return Y
+
+    changed = outer.update(a, replaced, see_through=True)
+    assert seen == [X]
+    assert_same(changed.evaluate(), X.value + Y.value)
+    everywhere = outer.update({a, b}, replaced, see_through=True)
+    assert seen == [X, X]
+    assert_same(everywhere.evaluate(), 2 * Y.value)
+    assert [m.name for m in everywhere.get(rc.Module)] == ["outer", "inner"]
+    assert outer.update(a, lambda node: node, see_through=True) is outer
+
+
 def test_4_4_unused_batched_arguments_keep_their_batch() -> None:
     a, b = symbol("a", 2), symbol("b", 2)
     many = rc.Array(torch.ones(4, 2), "many")

@@ -1,4 +1,4 @@
-"""Pages, plots and trees."""
+"""Pages and plots, and what a tree is coloured by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import torch
 
 import scrub as rc
-from scrub.view import Interval, attention_plot, interval_plot, page, reads, table, tree_html
+from scrub.view import Interval, attention_plot, interval_plot, page, reads, table
 
 
 def small_tree() -> tuple[rc.Expr, rc.Expr, rc.Expr]:
@@ -29,16 +29,6 @@ def test_reads_tells_what_each_node_reads() -> None:
         "<other>": "scrubbed",
         "weight": "neither",
     }
-
-
-def test_tree_is_balanced_escaped_and_shows_a_repeat_once() -> None:
-    root, original, other = small_tree()
-    html = tree_html(root, reads(root, original, other), is_open=lambda node: node.name == "root")
-    assert html.count("<details") == html.count("</details>") == 3
-    assert html.count("<div") == html.count("</div>")
-    assert "&lt;other&gt;" in html
-    assert html.count("(shown above)") == 1
-    assert html.count("<details open>") == 1
 
 
 def test_table_escapes() -> None:

@@ -20,6 +20,7 @@ labels go by first appearance. `scrub.graph.parser` reads both.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
@@ -30,7 +31,7 @@ from scrub.graph.axis_names import shape_text
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import Expr
 from scrub.graph.fluent import provide
-from scrub.graph.text.names import derived_name, display_name
+from scrub.graph.text.names import QUOTED, derived_name, display_name
 from scrub.graph.text.params import params_text
 from scrub.graph.text.tree import Line, Traversal, tree_lines
 
@@ -160,7 +161,9 @@ def node_head(node: Expr, *, exact: bool) -> str:
     if exact:
         return ""
     derived = derived_name(node)
-    return "" if not node.children and derived == f"{type(node).__name__} {node.param_text()}" else derived
+    is_redundant = not node.children and derived == f"{type(node).__name__} {node.param_text()}"
+    is_like_a_given_name = derived[:1] in ("'", '"') and re.fullmatch(QUOTED, derived) is not None
+    return "" if is_redundant or is_like_a_given_name else derived
 
 
 def plain_lines(lines: Sequence[Line], *, exact: bool, window: int = WINDOW) -> list[str]:

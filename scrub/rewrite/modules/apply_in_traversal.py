@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scrub.graph import ConstructionError, Expr, Module, Symbol
+from scrub.graph import ConstructionError, Cumulant, DiscreteVar, Expr, Module, Symbol
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
 from scrub.rewrite.modules.parameters import bind_apart
 from scrub.rewrite.states import State, next_for
 
-Position = tuple[Expr, State | None, frozenset[Symbol]]
-"""A node, the traversal's state there (None: beyond), and its free symbols that covered modules around it bind."""
+Position = tuple[Expr, State | None, frozenset[Symbol], bool]
+"""A node, the traversal's state there (None: beyond), its free symbols that covered modules around it bind, and whether
+it is below a covered cumulant."""
 
 
 def apply_in_traversal(expr: Expr, traversal: IterativeMatcherIn, transform: Callable[[Expr], Expr]) -> Expr:
@@ -22,10 +23,11 @@ def apply_in_traversal(expr: Expr, traversal: IterativeMatcherIn, transform: Cal
     times, or return something with more leading axes. Then what was beyond is put back, unchanged in all its names.
 
     Where the traversal ends is decided path by path: a shared node may be covered on one path and beyond on another.
-    It is reached or not; whether the traversal finds it does not matter. What depends on a parameter of a covered
-    module cannot be cut off, since a symbol would not say how: it stays, down to the largest parts that do not.
+    It is reached or not; whether the traversal finds it does not matter.
 
-    A symbol has no dtype and no randomness, so a transform that asks for these sees less than there is.
+    A symbol says neither how it depends on a parameter of a covered module, nor that it is random. So what depends on
+    such a parameter cannot be cut off, nor can what is random below a covered cumulant: it stays, down to the largest
+    parts that do not. A symbol has no dtype either, so a transform that asks for it sees less than there is.
 
     Args:
         expr: what to rewrite.
@@ -67,19 +69,22 @@ class _Cut:
         self.results: dict[Position, Expr] = {}
 
     def run(self, state: State) -> Expr:
-        start: Position = (self.expr, state, frozenset())
+        start: Position = (self.expr, state, frozenset(), False)
         stack: list[tuple[Position, list[Position] | None]] = [(start, None)]
         while stack:
             position, below = stack.pop()
             if position in self.results:
                 continue
-            node, at, bound = position
+            node, at, bound, in_cumulant = position
+            must_stay = bool(bound) or (in_cumulant and not node.is_constant)
             if below is not None:
                 self.results[position] = node.with_children([self.results[child] for child in below])
-            elif at is None and not bound:
+            elif at is None and not must_stay:
                 self.results[position] = self._symbol(node)
+            elif at is None and isinstance(node, DiscreteVar):
+                self.results[position] = node
             else:
-                below = _below(node, at, bound)
+                below = _below(position)
                 stack.append((position, below))
                 stack.extend((child, None) for child in reversed(below))
         return self.results[start]
@@ -92,16 +97,14 @@ class _Cut:
         return symbol
 
 
-def _below(node: Expr, at: State | None, bound: frozenset[Symbol]) -> list[Position]:
+def _below(position: Position) -> list[Position]:
+    node, at, bound, in_cumulant = position
     following = None if at is None else at.step(node)[1]
-    states = [next_for(following, i) for i in range(len(node.children))]
-    if not isinstance(node, Module):
-        return [
-            (child, state, bound.intersection(child.free_symbols) if bound else bound)
-            for child, state in zip(node.children, states, strict=True)
-        ]
-    scopes = [bound.union(node.bindings), *([bound] * len(node.args))]
-    return [
-        (child, state, scope.intersection(child.free_symbols))
-        for child, state, scope in zip(node.children, states, scopes, strict=True)
-    ]
+    own = node.bindings if isinstance(node, Module) else {}
+    in_cumulant = in_cumulant or isinstance(node, Cumulant)
+    below: list[Position] = []
+    for i, child in enumerate(node.children):
+        scope = bound.union(own) if own and i == 0 else bound
+        inside = scope.intersection(child.free_symbols) if scope else scope
+        below.append((child, next_for(following, i), inside, in_cumulant))
+    return below

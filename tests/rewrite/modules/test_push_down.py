@@ -51,6 +51,16 @@ def test_skip_is_not_entered() -> None:
     assert push_down_modules(rc.Add(whole), skip="call") is rc.Add(whole)
 
 
+def test_calls_of_a_function_can_stay_calls_of_that_function() -> None:
+    """As weights are pushed from the whole model to its blocks, one of which is in the other's argument."""
+    spec = rc.ModuleSpec(rc.Add(A, B, name="block body"), [A, B])
+    first = rc.Module(spec, "b0", a=Y, b=symbol("w0", 2))
+    second = rc.Module(spec, "b1", a=first, b=symbol("w1", 2))
+    pushed = push_down_modules(bound(rc.Add(second, name="body"), "model", w0=X, w1=Y), skip={"b0", "b1"})
+    b0 = rc.Module(spec, "b0", a=Y, b=X)
+    assert pushed is rc.Add(rc.Module(spec, "b1", a=b0, b=Y), name="model")
+
+
 def test_the_namer_gets_the_module_and_the_node() -> None:
     body = rc.Add(rc.Add(A, A, name="f"), rc.Add(A, Y), name="body")
     call = bound(body, "call", a=X)

@@ -86,6 +86,5 @@ def test_cost_follows_distinct_places() -> None:
         assert len(names_of(rename_on_replaced_path(chain(), "start", lambda node: "c"))) == 3
         many = doubling()
         renamed = rename_on_replaced_path(many, rc.IterativeMatcher("right").chain("x"), primed)
-        # at each level: both nodes as they were, below no "right"; and both renamed, below one or leading to one
         assert len(rc.to_text(renamed).splitlines()) < 1000
         assert DEPTH > len(list(rc.postorder([renamed]))) > 180

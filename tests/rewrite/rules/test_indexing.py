@@ -39,6 +39,7 @@ from scrub.graph import (
 from scrub.graph.functions.power import Pow
 from scrub.graph.functions.reduce import Max
 from scrub.rewrite import new_traversal
+from scrub.rewrite.names import is_unnamed
 from scrub.rewrite.rule import NoMatch, Rule
 from scrub.rewrite.rules import (
     drop_identity_index,
@@ -60,6 +61,7 @@ from scrub.rewrite.rules import (
     push_index_through_tag,
     split_index,
 )
+from scrub.rewrite.testing import value_of
 
 
 def array(*shape: int, name: str | None = "x") -> Array:
@@ -103,9 +105,9 @@ def test_fusing_stops_above_what_may_not_be_taken_apart() -> None:
     x = array(7)
     kept = Index(x, I[1:7], "kept")
     outer = Index(Index(kept, I[1:5]), I[2])
-    assert fuse_index(outer, dissolve=lambda node: node.name is None) is Index(kept, I[3])
+    assert fuse_index(outer, dissolve=is_unnamed) is Index(kept, I[3])
     assert "'kept'" in reason(fuse_index, Index(kept, I[0]), dissolve=False)
-    assert reason(fuse_index, kept) == "what it picks from is a Array, not an Index"
+    assert reason(fuse_index, kept) == f"it picks from {x!r}, which is no Index"
 
 
 def test_a_long_chain_of_indices_is_fused_in_one_go() -> None:
@@ -401,8 +403,6 @@ def test_a_cumulant_is_indexed_argument_by_argument() -> None:
     expected = torch.einsum("ra,rb->ab", u - u.mean(0), v - v.mean(0)) / 3
     whole = torch.einsum("ra,rbc->abc", x_rows.value - x_rows.value.mean(0), y_rows.value - y_rows.value.mean(0)) / 3
     torch.testing.assert_close(expected, whole[[3, 0], 1])
-    from scrub.rewrite.testing import value_of
-
     torch.testing.assert_close(value_of(pushed), expected)
 
 
@@ -425,7 +425,7 @@ def test_leaves() -> None:
     number = Scalar(2.0, (3, 4), "two")
     assert push_index_through_scalar(Index(number, I[1:3, 2], "i")) is Scalar(2.0, (2,), "i")
     assert push_index_through_scalar(Index(number, I[0])) is Scalar(2.0, (4,), "two")
-    assert "not a Array" in reason(push_index_through_array, Index(number, I[0]))
+    assert reason(push_index_through_array, Index(number, I[0])) == f"it picks from {number!r}, which is no Array"
 
 
 def test_a_slice_of_a_convolution_sees_a_part_of_the_input_and_of_the_padding() -> None:
@@ -459,7 +459,9 @@ def test_the_rule_for_the_type_is_found() -> None:
     assert reason(push_index, Index(Add(x, x), I[:])) == "it takes all of every axis"
     stored = StoredCumulantVar.new_mv(Array(torch.zeros(2)), Array(torch.eye(2)), name="noise")
     assert "axis 0: what is stored are the cumulants of the whole variable" in reason(push_index, Index(stored, I[0]))
-    with pytest.raises(RewriteError, match=r"push_index_through_add does not apply to .* is a Array, not a Add"):
+    with pytest.raises(
+        RewriteError, match=r"push_index_through_add does not apply to .*it picks from 'x' .* which is no Add"
+    ):
         push_index_through_add(Index(x, I[0]))
 
 

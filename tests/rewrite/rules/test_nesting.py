@@ -143,6 +143,12 @@ class TestProduct:
         assert [child.shape for child in made.children] == [(), ()]
         assert_equals(made, a.value.sum() * b.value.sum() * c.value.sum())
 
+    def test_an_axis_is_summed_in_the_innermost_group_that_has_all_of_it(self) -> None:
+        product = Einsum.from_string("i,i,i,j->j", a, b, c, d)
+        made = nest_product(product, [[["a", "b"], "c"], "d"])
+        inner = Einsum.from_string("i,i->i", a, b)
+        assert made is Einsum.from_string(",j->j", Einsum.from_string("i,i->", inner, c), d)
+
     def test_booleans_are_not_summed_as_booleans(self) -> None:
         yes = Array(torch.tensor([True, True, False]), "yes")
         reason = "Group('yes') would be computed in torch.bool, the product is in torch.float64"

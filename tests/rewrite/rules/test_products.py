@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from scrub.graph import Add, Array, Concat, Einsum, Expr, Index, Rearrange, RewriteError, Scalar, postorder
+from scrub.graph import Add, Array, Concat, Einsum, Expr, Index, Rearrange, RewriteError, Scalar, Symbol, postorder
 from scrub.rewrite.iterative import new_traversal, restrict
+from scrub.rewrite.matcher import Matcher
 from scrub.rewrite.names import is_unnamed
 from scrub.rewrite.rule import NoMatch, Rule
 from scrub.rewrite.rules import (
@@ -49,7 +50,7 @@ yes = Array(torch.tensor([True, True, False]), "yes")
 
 class TestFlatten:
     def test_a_result_on_the_diagonal_merges_axes_outside(self) -> None:
-        """sum_j diag(v)[i, j] w[j] is v[i] w[i]."""
+        """SPEC 2.1: `v, (0,) -> (0, 0)` is diag(v); sum_j diag(v)[i, j] w[j] is v[i] w[i]."""
         diagonal = Einsum.from_string("i->ii", a)
         flat = flatten_einsum(Einsum.from_string("ij,j->i", diagonal, b, name="s"))
         assert flat is Einsum((a, (0,)), (b, (0,)), out_axes=(0,), name="s")
@@ -105,6 +106,11 @@ class TestDropZeros:
         assert (made.shape, made.dtype, made.name) == ((3, 4), torch.float64, "s")
         assert a not in set(postorder([made]))
         assert_equals(made, torch.zeros(3, 4, dtype=torch.float64))
+
+    def test_symbols_leave_the_dtype_open(self) -> None:
+        product = Einsum((Scalar(0.0), ()), (yes, (0,)), (Symbol.new_from_name((3,), "s"), (0,)), out_axes=(0,))
+        assert product.dtype == torch.bool
+        assert isinstance(drop_zero_product.attempt(product), NoMatch)
 
     def test_arrays_on_request_only(self) -> None:
         product = Array(torch.zeros(3, dtype=torch.float64), "zeros").mul(a)
@@ -244,7 +250,7 @@ class TestDistributeThrough:
         assert len(distribute_through(product).children) == 4
         assert len(distribute_through(product, traversal=new_traversal(end_depth=3)).children) == 3
         assert len(distribute_through(product, traversal=new_traversal(end_depth=2)).children) == 2
-        stopped = distribute_through(product, traversal=restrict(lambda node: node.name != "inner"))
+        stopped = distribute_through(product, traversal=restrict(~Matcher("inner")))
         assert inner.mul(a) in stopped.children
 
     def test_attention_heads_into_a_readout(self) -> None:
@@ -291,21 +297,23 @@ class TestContractOverConcat:
         )
 
 
+OPERANDS: dict[str, Callable[[float], Expr]] = {
+    "flatten_einsum": lambda i: Scalar(i, (3,)).mul(b),
+    "drop_one_operands": lambda i: Scalar(1.0, (3,), f"one{i}"),
+    "merge_scalar_operands": lambda i: Scalar(1.0 / i, (3,)),
+    "absorb_permutations": lambda i: Rearrange(Scalar(i, (1, 3)), "1 a -> a"),
+}
+"""Operands, by number, that make the rule of that name do much."""
+
+
 def long_product(kind: str, count: int) -> Einsum:
-    """A product of many operands on which the rule of that name has much to do."""
     numbers = [float(i + 2) for i in range(count)]
     if kind in ("distribute", "distribute_through"):
         return Einsum((Add(*(Scalar(i, (3,)) for i in numbers), a), (0,)), (b, (0,)), out_axes=(0,))
     if kind == "contract_over_concat":
         joined = Concat(*(Scalar(i, (1,)) for i in numbers), a, axis=0)
         return Einsum((joined, (0,)), (leaf("w", count + 3), (0,)), out_axes=())
-    operands: dict[str, list[Expr]] = {
-        "flatten_einsum": [Scalar(i, (3,)).mul(b) for i in numbers],
-        "drop_one_operands": [Scalar(1.0, (3,), f"one{i}") for i in numbers],
-        "merge_scalar_operands": [Scalar(1.0 / i, (3,)) for i in numbers],
-        "absorb_permutations": [Rearrange(Scalar(i, (1, 3)), "1 a -> a") for i in numbers],
-    }
-    return Einsum(*((operand, (0,)) for operand in [*operands[kind], a]), out_axes=(0,))
+    return Einsum(*((operand, (0,)) for operand in [*map(OPERANDS[kind], numbers), a]), out_axes=(0,))
 
 
 @pytest.mark.parametrize(

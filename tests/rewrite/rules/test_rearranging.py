@@ -12,6 +12,7 @@ import torch
 from scrub.graph import Add, Array, Expr, GeneralFunction, Rearrange, Scalar, elementwise, rebuild_batched, softmax
 from scrub.graph.functions.power import Pow
 from scrub.graph.functions.reduce import Max
+from scrub.rewrite.names import is_unnamed
 from scrub.rewrite.rule import NoMatch, Rule
 from scrub.rewrite.rules import (
     drop_identity_rearrange,
@@ -71,7 +72,7 @@ def test_what_has_no_parts_in_common_stays() -> None:
         f"axis 0 of {merged!r} is made of sizes (2, 3) and taken apart into (3, 2), which have no parts in common"
     )
     assert "'merged'" in reason(fuse_rearrange, Rearrange(merged, "(c d) -> c d", c=2), dissolve=False)
-    assert reason(fuse_rearrange, merged) == "what it rearranges is a Array, not a Rearrange"
+    assert reason(fuse_rearrange, merged) == f"it rearranges {x!r}, which is no Rearrange"
 
 
 @pytest.mark.parametrize("sizes", [*itertools.permutations([2, 3, 4, 6], 2)])
@@ -171,9 +172,7 @@ def test_a_repeat_that_no_term_has_is_given_to_one() -> None:
     assert pushed is Add(Rearrange(row, "1 b -> 1 5 b"), Rearrange(column, "a 1 -> a 1 1"))
     assert pushed.shape == (2, 5, 3)
     assert "nothing below it" in reason(push_rearrange_through_add, Rearrange(Add(), "-> 5"))
-    assert reason(push_rearrange_through_add, Rearrange(row, "a b -> b a")) == (
-        "what it rearranges is a Array, not a Add"
-    )
+    assert reason(push_rearrange_through_add, Rearrange(row, "a b -> b a")) == f"it rearranges {row!r}, which is no Add"
 
 
 def test_functions_of_one_number_let_everything_pass() -> None:
@@ -182,9 +181,7 @@ def test_functions_of_one_number_let_everything_pass() -> None:
     pushed = push_rearrange_through_function(Rearrange(exp(x, "e"), spec, "r", b=2))
     assert pushed is exp(Rearrange(x, spec, b=2), "r")
     assert pull_rearrange_through_function(pushed) is Rearrange(exp(x), spec, "r", b=2)
-    assert "'e'" in reason(
-        push_rearrange_through_function, Rearrange(exp(x, "e"), "a b -> b a"), dissolve=lambda n: n.name is None
-    )
+    assert "'e'" in reason(push_rearrange_through_function, Rearrange(exp(x, "e"), "a b -> b a"), dissolve=is_unnamed)
 
 
 def test_powers_go_as_sums_do() -> None:
@@ -205,7 +202,7 @@ def test_the_axis_of_a_softmax_stays_where_it_is() -> None:
     )
     for spec in ("a b c -> a c b", "a b c -> a (b c)", "a b (c d) -> c a b d", "a b c -> a b c 2"):
         sizes = {"d": 2} if "d" in spec else {}
-        why = reason(push_rearrange_through_function, Rearrange(probs, spec, **sizes))
+        why = reason(push_rearrange_through_function, Rearrange(probs, spec, None, **sizes))
         assert why == f"softmax computes axis 2 of {probs!r} together, which is not kept as it is"
         moved = Rearrange(x, spec, "moved", **sizes)
         if "d" not in spec:
@@ -239,9 +236,7 @@ def test_terms_are_pulled_through_only_together() -> None:
     first, second = Rearrange(x, "a b -> b a", "first"), Rearrange(y, "a b -> b a")
     total = Add(first, Scalar(1.0), second, name="s")
     assert pull_rearrange_through_add(total) is Rearrange(Add(x, Scalar(1.0), y), "a b -> b a", "s")
-    assert reason(pull_rearrange_through_add, total, dissolve=lambda n: n.name is None) == (
-        f"{first!r} may not be taken apart"
-    )
+    assert reason(pull_rearrange_through_add, total, dissolve=is_unnamed) == (f"{first!r} may not be taken apart")
     other = Rearrange(array(3, 2, name="z"), "a b -> a b", "other")
     assert reason(pull_rearrange_through_add, Add(first, other)) == (
         f"{first!r} and {other!r} are not rearranged in the same way"

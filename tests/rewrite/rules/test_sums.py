@@ -66,7 +66,15 @@ class TestFlatten:
         assert flatten_sum(Add(either, a, Add(b, c))) is Add(either, a, b, c)
         assert flatten_sum(Add(either, yes)) is Add(yes, yes, yes)
 
+    def test_symbols_leave_the_dtype_open(self) -> None:
+        """Once the symbol stands for numbers, the sum of the booleans is 1 and not 2."""
+        yes = Array(torch.tensor(True), "yes")
+        add = Add(Add(yes, yes), Symbol.new_from_name((), "s"))
+        assert add.dtype == torch.bool
+        assert isinstance(flatten_sum.attempt(add), NoMatch)
+
     def test_only_what_may_be_taken_apart(self) -> None:
+        """SPEC 1.4: what is not dissolved keeps its name."""
         add = Add(Add(a, b, name="inner"), Add(c, d))
         assert flatten_sum(add, dissolve=is_unnamed) is Add(Add(a, b, name="inner"), c, d)
 
@@ -241,6 +249,7 @@ class TestBroadcasts:
 
 class TestDropIdentity:
     def test_names(self) -> None:
+        """SPEC 1.4: the result has the outer name; leaves are never renamed."""
         inner, outer = Add(a, b, name="inner"), Add(Add(a, b, name="inner"), name="outer")
         assert drop_identity_sum(outer) is inner.rename("outer")
         assert drop_identity_sum.attempt(outer, dissolve=is_unnamed) == NoMatch("the name 'inner' would be lost")
@@ -261,19 +270,20 @@ def test_a_reason_is_an_error_where_the_rule_is_called() -> None:
         merge_scalar_terms(Add(a, b, name="s"))
 
 
+TERMS: dict[str, Callable[[float], Expr]] = {
+    "flatten_sum": lambda i: Add(scalar(i), a),
+    "drop_zero_terms": lambda i: Scalar(0.0, (1,) * (i % 2 == 0), f"z{i}"),
+    "merge_scalar_terms": scalar,
+    "merge_duplicate_terms": lambda i: a.scale(i) if i % 2 else a.mul(b),
+    "make_broadcasts_explicit": scalar,
+    "factor_common_operand": lambda i: Scalar(i, (3,)).mul(a),
+    "factor_common_subsum": lambda i: Add(b, c, scalar(i)),
+}
+"""Terms, by number, that make the rule of that name do much."""
+
+
 def long_sum(kind: str, count: int) -> Add:
-    """A sum of many terms on which the rule of that name has much to do."""
-    numbers = [float(i) for i in range(count)]
-    terms: dict[str, list[Expr]] = {
-        "flatten_sum": [Add(scalar(i), a) for i in numbers],
-        "drop_zero_terms": [Scalar(0.0, (1,) * (i % 2 == 0), f"z{i}") for i in numbers],
-        "merge_scalar_terms": [scalar(i) for i in numbers],
-        "merge_duplicate_terms": [*(a.scale(i) for i in numbers), *[a.mul(b)] * count],
-        "make_broadcasts_explicit": [scalar(i) for i in numbers],
-        "factor_common_operand": [Scalar(i, (3,)).mul(a) for i in numbers],
-        "factor_common_subsum": [Add(b, c, scalar(i)) for i in numbers],
-    }
-    return Add(*terms[kind], a)
+    return Add(*(TERMS[kind](float(i)) for i in range(count)), a)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def _case(maker: Maker) -> Expr:
     choose = maker.random.choice
-    index_shape = choose([(), (1,), (2,), (3,), (2, 2), (3, 1, 2), (0,)])
-    own: Shape = tuple(choose([1, 2, 3]) for _ in range(choose([1, 2, 3])))
+    index_shape = choose([(), (1,), (2,), (2,), (3,), (2, 2), (3, 1, 2), (0,)])
+    own: Shape = tuple(choose([1, 3, 4, 5]) for _ in range(choose([1, 2, 3])))
     batch_x, batch_index = choose([(False, True), (False, True), (True, True), (True, False), (False, False)])
     dim = -maker.random.randint(1, len(own))
     size = own[dim]

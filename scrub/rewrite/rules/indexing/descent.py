@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from scrub.graph import AxisUse, Expr, Index, Scalar
+from scrub.graph import Expr, Index, Scalar
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch
 from scrub.rewrite.rules.indexing.entries import Entries, indexed, is_whole
@@ -55,9 +55,9 @@ def plan_by_axis_map(node: Expr, entries: Entries) -> Plan | Blocked:
     """For nodes that stay the same on indexed children: each child's axis gets the entry of the axis it becomes."""
     maps = node.axis_map()
     carried = {use for uses in maps for use in uses if isinstance(use, int)}
-    blocked = {axis: _why_not_carried(node) for axis, e in enumerate(entries) if e is not None and axis not in carried}
-    if blocked:
-        return blocked
+    lost = [axis for axis, entry in enumerate(entries) if entry is not None and axis not in carried]
+    if lost:
+        return dict.fromkeys(lost, "no axis below becomes it value by value")
     below = tuple(
         (i, tuple(entries[use] if isinstance(use, int) else None for use in uses)) for i, uses in enumerate(maps)
     )
@@ -72,13 +72,6 @@ def plan_broadcast(node: Expr, entries: Entries, build: Callable[[Sequence[Expr]
         own = zip(entries[first:], child.shape, node.shape[first:], strict=True)
         below.append((i, tuple(e if size == full else 0 if isinstance(e, int) else None for e, size, full in own)))
     return Plan(tuple(below), build)
-
-
-def _why_not_carried(node: Expr) -> str:
-    uses = {use for uses in node.axis_map() for use in uses}
-    if AxisUse.FIXED in uses:
-        return "the node cuts or addresses it"
-    return "its values are computed together, from all of an axis below" if AxisUse.MIXED in uses else "it is new there"
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,7 @@ def push(index: Index, kind: type[Expr] | None = None, *, partial: bool, dissolv
     """One step of pushing an index below a node of a type, or of any type."""
     (node,) = index.children
     if kind is not None and not isinstance(node, kind):
-        return NoMatch(f"what it picks from is a {type(node).__name__}, not a {kind.__name__}")
+        return NoMatch(f"it picks from {node!r}, which is no {kind.__name__}")
     if is_whole(index.entries):
         return NoMatch("it takes all of every axis")
     if not Matcher(dissolve)(node):

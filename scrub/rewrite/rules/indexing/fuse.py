@@ -32,7 +32,7 @@ def fuse_index(index: Index, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
     may = Matcher(dissolve)
     inner, entries = index.children[0], index.entries
     if not isinstance(inner, Index):
-        return NoMatch(f"what it picks from is a {type(inner).__name__}, not an Index")
+        return NoMatch(f"it picks from {inner!r}, which is no Index")
     if not may(inner):
         return NoMatch(f"{inner!r} may not be taken apart")
     while isinstance(inner, Index) and may(inner):

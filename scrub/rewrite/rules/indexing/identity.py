@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def _cases(maker: Maker) -> Expr:
-    """Each axis taken whole, or, in most cases, by all of its positions in order."""
+    """Each axis taken whole, or by all of its positions, in most cases in order."""
     expr = maker.expr(maker.shape())
     chance = maker.random.random
     entries = (
-        FrozenTensor(torch.arange(size)) if chance() < 0.3 else (0, 0) if chance() < 0.05 else None
+        FrozenTensor(torch.arange(size).flip(0) if chance() < 0.2 else torch.arange(size)) if chance() < 0.4 else None
         for size in expr.shape
     )
     return Index.make((expr,), (tuple(entries),), maker.name("n") if chance() < 0.4 else None)

@@ -20,7 +20,7 @@ Work = tuple[Expr, Entries, State | None]
 
 def _choices(index: Index) -> Iterator[dict[str, Any]]:
     yield {}
-    yield {"fold": True, "suffix": " cut"}
+    yield {"fold": index.numel != 0, "suffix": " cut"}  # all empty arrays are one, whatever their name
     yield {"traversal": restrict(True, end_depth=2)}
 
 

@@ -22,7 +22,7 @@ def push_index_through_array(index: Index) -> Expr | NoMatch:
     """
     (array,) = index.children
     if not isinstance(array, Array):
-        return NoMatch(f"what it picks from is a {type(array).__name__}, not a Array")
+        return NoMatch(f"it picks from {array!r}, which is no Array")
     if array.value.is_meta:
         return NoMatch(f"{array!r} is a meta tensor, without values to pick from")
     picked = index.compute(array.value)

@@ -61,9 +61,8 @@ def plan_concat(concat: Concat, entries: Entries) -> Plan | Blocked:
     new_axis = axis - sum(isinstance(e, int) for e in entries[:axis])
 
     def build(children: Sequence[Expr], name: str | None) -> Expr:
-        made = children[0] if isinstance(entry, int) else Concat(*children, axis=new_axis, name=name)
-        if len(children) == 1 and entry is not None:
-            made = children[0]
+        is_one_part = entry is not None and len(children) == 1
+        made = children[0] if is_one_part else Concat(*children, axis=new_axis, name=name)
         return made if concat.dtype in (None, made.dtype) else cast_to(made, concat.dtype)
 
     return Plan(tuple((i, (*entries[:axis], e, *entries[axis + 1 :])) for i, e in pieces), build)
@@ -92,7 +91,10 @@ def _pieces(entry: int | tuple[int, int] | FrozenTensor, sizes: Sequence[int]) -
 
 
 def _is_dtype_decided(concat: Concat, pieces: Sequence[Piece]) -> bool:
-    """Whether a cast to the dtype of the whole gives what the whole would; a parameter may promote it further."""
+    """Whether a cast to the dtype of the whole gives what the whole would; a parameter may promote it further.
+
+    Parameters and scalars alone have no dtype to be cast to: they are taken to have one in common.
+    """
     if concat.dtype is None or concat.dtype.is_floating_point:
         return True
     return not any(child.free_symbols for child in concat.children)

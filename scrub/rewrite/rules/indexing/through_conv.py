@@ -27,8 +27,15 @@ def _cases(maker: Maker) -> Expr:
     batch = maker.shape(max_ndim=2)
     x = maker.expr((*batch, *spatial, channels), 2)
     weights = maker.expr((*kernel, channels, out_channels), 1)
-    padding = [(choice([0, 0, 1, 2]), choice([0, 0, 1, 2])) for _ in kernel]
-    return random_index(maker, Conv(x, weights, [choice([1, 1, 2, 3]) for _ in kernel], padding))
+    padding = [(choice([0, 1, 3]), choice([0, 1, 3])) for _ in kernel]
+    conv = Conv(x, weights, [choice([1, 1, 2, 3]) for _ in kernel], padding)
+    index = random_index(maker, conv)
+    entries = list(index.entries)
+    for axis in range(len(batch), conv.ndim - 1):
+        if maker.random.random() < 0.7:
+            start = maker.random.randrange(conv.shape[axis])
+            entries[axis] = from_range(start, maker.random.randint(start + 1, conv.shape[axis]), conv.shape[axis])
+    return Index.make((conv,), (tuple(entries),), index.name)
 
 
 @rewrite(keeps="value", cases=_cases, choices=whole_or_partial)

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scrub.graph import Einsum, Expr, FrozenTensor, Index
 from scrub.graph.index import Entry
 from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
-from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
+from scrub.rewrite.rules.indexing.cases import random_index, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
 from scrub.rewrite.rules.indexing.entries import Entries, runs
 
+if TYPE_CHECKING:
+    from scrub.rewrite.testing.maker import Maker
 
-@rewrite(keeps="value", cases=index_of(Einsum), choices=whole_or_partial)
+
+def _cases(maker: Maker) -> Expr:
+    """Some axes stand twice in the output, then often with the same entry."""
+    einsum = maker.pattern(Einsum).cast(Einsum)
+    axes = einsum.out_axes
+    if axes and maker.random.random() < 0.4:
+        axes = (*axes, maker.random.choice(axes))
+    index = random_index(maker, Einsum(*einsum.operands, out_axes=axes, name=einsum.name))
+    if maker.random.random() < 0.5:
+        entries = tuple(index.entries[axes.index(axis)] for axis in axes)
+        index = Index.make(index.children, (entries,), index.name)
+    return index
+
+
+@rewrite(keeps="value", cases=_cases, choices=whole_or_partial)
 def push_index_through_einsum(index: Index, *, partial: bool = False, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """An index of an einsum becomes an einsum of indexed operands; an int drops the axis.
 

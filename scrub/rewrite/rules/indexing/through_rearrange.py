@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scrub.graph import Expr, Index, Rearrange
 from scrub.graph.index import Entry
 from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
-from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
+from scrub.rewrite.rules.indexing.cases import random_index, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
 from scrub.rewrite.rules.indexing.entries import Entries, count, join, split
 from scrub.rewrite.rules.rearranging.axes import declared_sizes, elementary_sizes, rearranged
+from scrub.rewrite.rules.rearranging.cases import random_rearrange
+
+if TYPE_CHECKING:
+    from scrub.rewrite.testing.maker import Maker
 
 
-@rewrite(keeps="value", cases=index_of(Rearrange), choices=whole_or_partial)
+def _cases(maker: Maker) -> Expr:
+    return random_index(maker, random_rearrange(maker, maker.expr(maker.shape(), 2)))
+
+
+@rewrite(keeps="value", cases=_cases, choices=whole_or_partial)
 def push_index_through_rearrange(index: Index, *, partial: bool = False, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """An index of a rearranged expression becomes the indexed expression, rearranged.
 

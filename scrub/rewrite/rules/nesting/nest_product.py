@@ -70,7 +70,7 @@ def nest_product(einsum: Einsum, spec: Sequence[Part], *, dissolve: MatcherIn = 
 
 
 def _opens(einsum: Einsum, may: Matcher) -> Callable[[Expr], bool]:
-    return lambda node: isinstance(node, Einsum) and may(node) and computes_in(node.dtype, einsum.dtype)
+    return lambda node: isinstance(node, Einsum) and may(node) and computes_in(node, einsum)
 
 
 def _built(flat: Composition, nests: Sequence[Nest], whole: Einsum) -> Expr | NoMatch:
@@ -97,7 +97,7 @@ def _built(flat: Composition, nests: Sequence[Nest], whole: Einsum) -> Expr | No
             needed = tuple(needed[i] for i in nest.group.axes)
         name = nest.group.name if nest.group.name is not None or before is None else before.einsum.name
         made[nest] = Einsum(*operands, out_axes=needed, name=name), needed
-        if not computes_in(made[nest][0].dtype, whole.dtype):
+        if not computes_in(made[nest][0], whole):
             return NoMatch(
                 f"{nest.group!r} would be computed in {made[nest][0].dtype}, the product is in {whole.dtype}"
             )

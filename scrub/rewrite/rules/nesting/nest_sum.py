@@ -73,13 +73,13 @@ def nest_sum(add: Add, spec: Sequence[Part], *, dissolve: MatcherIn = True) -> E
             return NoMatch(f"{nest.group!r} permutes axes, which groups of a sum do not")
         existing = names.get((nest.start, nest.stop)) if nest.is_range and nest is not nests[0] else None
         made[nest] = Add(*parts, name=existing if nest.group.name is None else nest.group.name)
-        if len(parts) > 1 and not computes_in(made[nest].dtype, add.dtype):
+        if len(parts) > 1 and not computes_in(made[nest], add):
             return NoMatch(f"{nest.group!r} would be added in {made[nest].dtype}, the sum is in {add.dtype}")
     return made[nests[0]]
 
 
 def _opens(add: Add, may: Matcher) -> Callable[[Expr], bool]:
-    return lambda node: isinstance(node, Add) and may(node) and computes_in(node.dtype, add.dtype)
+    return lambda node: isinstance(node, Add) and may(node) and computes_in(node, add)
 
 
 def flat_terms(add: Add, opens: Callable[[Expr], bool]) -> tuple[list[Expr], dict[tuple[int, int], str]]:

@@ -64,8 +64,8 @@ def distribute(
         return NoMatch(f"operand {operand} is none of its {len(einsum.children)}")
     position = next((i for i in positions if isinstance(einsum.children[i], Add) and may(einsum.children[i])), None)
     if position is None:
-        what = "no operand" if operand is None else f"operand {operand}, {einsum.children[operand]!r},"
-        return NoMatch(f"{what} is not a sum that may be taken apart".replace("no operand is not", "no operand is"))
+        what = "no operand is" if operand is None else f"operand {operand}, {einsum.children[operand]!r}, is not"
+        return NoMatch(f"{what} a sum that may be taken apart")
     add = einsum.children[position]
     groups = [[term] for term in add.children if chosen(term)]
     rest = [term for term in add.children if not chosen(term)]
@@ -86,6 +86,6 @@ def dtype_problem(opened: Expr, parts: list[Expr], whole: Expr) -> str | None:
         whole: the product.
     """
     for part_ in (opened, *parts):
-        if not computes_in(part_.dtype, whole.dtype):
+        if not computes_in(part_, whole):
             return f"{part_!r} would be computed in {part_.dtype}, the whole is in {whole.dtype}"
     return None

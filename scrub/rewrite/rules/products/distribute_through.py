@@ -124,7 +124,7 @@ def _open_children(position: Position, root: Position, operand: int | None) -> l
     if state is None or not isinstance(node, Add | Einsum):
         return []
     is_found, following = state.step(node)
-    if position != root and not (is_found and computes_in(node.dtype, root[0].dtype)):
+    if position != root and not (is_found and computes_in(node, root[0])):
         return []
     return [(child, next_for(following, i) if operand in (None, i) else None) for i, child in enumerate(node.children)]
 

@@ -45,4 +45,6 @@ def drop_zero_product(einsum: Einsum, *, arrays: bool = False) -> Expr | NoMatch
     """
     if not any(is_zero(operand, arrays=arrays) for operand in einsum.children):
         return NoMatch("no operand is a zero")
+    if einsum.free_symbols and einsum.dtype is not None and not einsum.dtype.is_floating_point:
+        return NoMatch(f"it is of {einsum.dtype} only if {einsum.free_symbols[0]!r} does not stand for another dtype")
     return zero(einsum.shape, einsum.dtype, einsum.name)

@@ -50,7 +50,7 @@ def flatten_einsum(einsum: Einsum, *, dissolve: MatcherIn = True) -> Expr | NoMa
     """
     may = Matcher(dissolve)
     chosen = {operand for operand in einsum.children if isinstance(operand, Einsum) and may(operand)}
-    fitting = {operand for operand in chosen if computes_in(operand.dtype, einsum.dtype)}
+    fitting = {operand for operand in chosen if computes_in(operand, einsum)}
     if not chosen:
         return NoMatch("no operand is an einsum that may be taken apart")
     if not fitting:

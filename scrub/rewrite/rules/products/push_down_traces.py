@@ -44,7 +44,7 @@ def push_down_traces(einsum: Einsum) -> Expr | NoMatch:
     users = Counter(axis for axes in einsum.in_axes for axis in set(axes))
     operands: list[Operand] = []
     for operand, axes in einsum.operands:
-        is_summable = computes_in(operand.dtype, einsum.dtype)  # a sum of booleans is "or"
+        is_summable = computes_in(operand, einsum)  # a sum of booleans is "or"
         needed = [axis for axis in dict.fromkeys(axes) if users[axis] > 1 or axis in einsum.out_axes or not is_summable]
         is_same = tuple(needed) == axes
         operands.append((operand, axes) if is_same else (Einsum((operand, axes), out_axes=needed), needed))

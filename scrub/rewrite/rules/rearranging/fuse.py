@@ -44,7 +44,7 @@ def fuse_rearrange(outer: Rearrange, *, dissolve: MatcherIn = True) -> Expr | No
     return NoMatch(
         f"{inner!r} may not be taken apart"
         if isinstance(inner, Rearrange)
-        else f"what it rearranges is a {type(inner).__name__}, not a Rearrange"
+        else f"it rearranges {inner!r}, which is no Rearrange"
     )
 
 

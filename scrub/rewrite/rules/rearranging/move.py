@@ -25,7 +25,7 @@ def push(outer: Rearrange, kind: type[Mover], dissolve: MatcherIn) -> Expr | NoM
     """The node on rearranged arguments instead of the node rearranged."""
     (node,) = outer.children
     if not isinstance(node, kind):
-        return NoMatch(f"what it rearranges is a {type(node).__name__}, not a {kind.__name__}")
+        return NoMatch(f"it rearranges {node!r}, which is no {kind.__name__}")
     if not Matcher(dissolve)(node):
         return NoMatch(f"{node!r} may not be taken apart")
     if not node.children:

@@ -33,7 +33,8 @@ def _cases(maker: Maker) -> Expr:
         needed = [label for label in out if label not in own]
         others = [*dict.fromkeys(needed), *(label for label in own if maker.random.random() < 0.5)]
         inner = len(sizes)  # summed away within the other factor
-        y = part(maker, tuple([*sizes, 2][label] for label in [*others, inner]), dtype)
+        narrow = {label for label in needed if maker.random.random() < 0.15}  # broadcast in the sum
+        y = part(maker, tuple(1 if label in narrow else [*sizes, 2][label] for label in [*others, inner]), dtype)
         operands = [(x, own), (y, [*others, inner])]
         maker.random.shuffle(operands)
         terms.append(Einsum(*operands, out_axes=out, name=maybe_name(maker)))
@@ -80,7 +81,7 @@ def factor_common_operand(add: Add, *, operand: MatcherIn = True, dissolve: Matc
     wanted, may = Matcher(operand), Matcher(dissolve)
     common: dict[object, list[_Place]] = {}
     for i, term in enumerate(add.children):
-        if not computes_in(term.dtype, add.dtype):
+        if not computes_in(term, add):
             continue
         operands, out = _product(term, may)
         seen: set[Expr] = set()
@@ -89,7 +90,7 @@ def factor_common_operand(add: Add, *, operand: MatcherIn = True, dissolve: Matc
                 continue
             seen.add(factor)
             rest = [other for k, (other, _) in enumerate(operands) if k != position]
-            is_open = all(computes_in(other.dtype, add.dtype) for other in rest) and (rest or add.dtype == term.dtype)
+            is_open = all(computes_in(other, add) for other in rest) and (rest or add.dtype == term.dtype)
             if is_open:
                 number = _numbering(axes, out)
                 key = (factor, tuple(number[a] for a in axes), tuple(number[a] for a in out), term.shape)
@@ -115,17 +116,18 @@ def _numbering(axes: Sequence[int], out: Sequence[int]) -> dict[int, int]:
 
 def _factored(add: Add, places: Sequence[_Place], may: Matcher) -> Expr | NoMatch:
     rests: list[tuple[Expr, tuple[int, ...]]] = []
-    factor, axes, out = add, (), ()
     for place in places:
         operands, term_out = _product(add.children[place.term], may)
-        factor, own = operands[place.operand]
-        number = _numbering(own, term_out)
-        axes, out = tuple(number[a] for a in own), tuple(number[a] for a in term_out)
+        number = _numbering(operands[place.operand][1], term_out)
         rests.append(_rest([pair for k, pair in enumerate(operands) if k != place.operand], number))
+    operands, term_out = _product(add.children[places[0].term], may)
+    factor, own = operands[places[0].operand]
+    number = _numbering(own, term_out)  # the factor's axes and the result's have the same numbers in every place
+    axes, out = tuple(number[a] for a in own), tuple(number[a] for a in term_out)
     union = tuple(sorted({axis for _, rest_axes in rests for axis in rest_axes}))
     inner = Add(*(_aligned(rest, rest_axes, union) for rest, rest_axes in rests))
     made = Einsum((factor, axes), (inner, union), out_axes=out)
-    if not computes_in(inner.dtype, add.dtype) or not computes_in(made.dtype, add.dtype):
+    if not computes_in(inner, add) or not computes_in(made, add):
         return NoMatch(f"what multiplies {factor!r} is of {inner.dtype}, the sum of {add.dtype}")
     chosen = {place.term for place in places}
     if len(chosen) == len(add.children):

@@ -80,7 +80,7 @@ def _share_given(expr: Expr, terms: Sequence[Expr], name: str | None) -> Expr | 
     users = [
         add
         for add in _sums(expr)
-        if len(add.children) > len(terms) and wanted <= Counter(add.children) and computes_in(shared.dtype, add.dtype)
+        if len(add.children) > len(terms) and wanted <= Counter(add.children) and computes_in(shared, add)
     ]
     if not users:
         return NoMatch("no sum has all of these terms and others")
@@ -123,7 +123,7 @@ def _one_round(sums: Sequence[Add], name: str | None) -> dict[Expr, Expr]:
     for i, add in enumerate(sums):
         count: Counter[Expr] = Counter()
         for term in add.children:
-            if computes_in(term.dtype, add.dtype):
+            if computes_in(term, add):
                 places.setdefault((term, count[term]), []).append(i)
                 count[term] += 1
     classes: dict[tuple[int, ...], list[tuple[Expr, int]]] = {}
@@ -134,7 +134,7 @@ def _one_round(sums: Sequence[Add], name: str | None) -> dict[Expr, Expr]:
         if len(where) > 1 and len(items) > 1:
             whole = next((sums[i] for i in where if len(sums[i].children) == len(items)), None)
             made = Add(*(term for term, _ in items), name=name) if whole is None else whole
-            if all(computes_in(made.dtype, sums[i].dtype) for i in where):
+            if all(computes_in(made, sums[i]) for i in where):
                 shared.update(dict.fromkeys(items, (number, made)))
     rewritten = {add: _with_shared(add, shared) for add in sums}
     return {add: new for add, new in rewritten.items() if new is not add}

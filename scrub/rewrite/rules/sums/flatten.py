@@ -43,7 +43,7 @@ def flatten_sum(add: Add, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """
     may = Matcher(dissolve)
     chosen = {term for term in add.children if isinstance(term, Add) and may(term)}
-    apart = {term for term in chosen if not computes_in(term.dtype, add.dtype)}
+    apart = {term for term in chosen if not computes_in(term, add)}
     if not chosen:
         return NoMatch("no term is a sum that may be taken apart")
     if chosen == apart:

@@ -66,7 +66,7 @@ def merge_duplicate_terms(add: Add, *, dissolve: MatcherIn = True) -> Expr | NoM
     merged = {
         rest: total
         for rest, numbers in groups.items()
-        if len(numbers) > 1 and rest.dtype != torch.bool and computes_in(rest.dtype, add.dtype)
+        if len(numbers) > 1 and rest.dtype != torch.bool and computes_in(rest, add)
         if fits(total := functools.reduce(operator.add, numbers), rest.dtype)
     }
     if not merged:

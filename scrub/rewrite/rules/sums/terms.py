@@ -12,16 +12,21 @@ from scrub.graph.functions.cast import Cast
 from scrub.rewrite.matcher import Matcher
 
 
-def computes_in(part: torch.dtype | None, whole: torch.dtype | None) -> bool:
-    """Whether a part of that dtype is computed as the whole would compute it, so that it may be split off or dissolved.
+def computes_in(part: Expr, whole: Expr) -> bool:
+    """Whether a part is computed on its own as it is within the whole, so that it may be split off or dissolved.
 
-    Not so for booleans within numbers (where a sum is "or"), nor for small integers, which overflow. Values without a
-    dtype are float64 scalars; free symbols are taken to stand for values of the dtype of the whole.
+    Not so for booleans within numbers (where a sum is "or"), nor for small integers, which overflow; nor for either
+    where free symbols leave open what the dtype of the whole will be. What has no dtype is made of scalars, computed in
+    float64, and of symbols, which are taken to stand for values of the dtype of the whole.
 
-    >>> computes_in(torch.float32, torch.float32), computes_in(None, torch.float32), computes_in(torch.bool, torch.int8)
+    >>> x, yes = Array(torch.ones(2), "x"), Array(torch.tensor(True), "yes")
+    >>> computes_in(x, x.mul(yes)), computes_in(Scalar(1.0), x), computes_in(yes, x.mul(yes))
     (True, True, False)
     """
-    return part == whole or (part is None and whole is not None and whole.is_floating_point)
+    if part.dtype is None:
+        return whole.dtype is None or whole.dtype.is_floating_point
+    is_exact = part.dtype.is_floating_point or part.dtype.is_complex or not whole.free_symbols
+    return part.dtype == whole.dtype and is_exact
 
 
 def fits(value: float, dtype: torch.dtype | None) -> bool:
