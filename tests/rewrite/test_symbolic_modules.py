@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,7 +14,17 @@ from hypothesis import strategies as st
 import scrub as rc
 from scrub.compile import evaluate_many
 from scrub.graph import FUNCTIONS, SetSymbolicShape, postorder, size_value, symbolic_sizes
-from scrub.rewrite import bind_sizes, conform_all_modules, partially_substitute, substitute_all_modules
+from scrub.rewrite import (
+    apply_in_traversal,
+    bind_sizes,
+    canonicalize,
+    conform_all_modules,
+    inline_single_callsite,
+    partially_substitute,
+    push_down_modules,
+    simplify,
+    substitute_all_modules,
+)
 from tests.independent import assert_same
 from tests.rewrite.symbolic_specs import (
     attention_spec,
@@ -93,6 +104,34 @@ def test_conforming_gives_every_body_the_sizes_of_its_call() -> None:
     assert conform_all_modules(conformed) is conformed
     uuids = {node.uuid for node in postorder([call]) if isinstance(node, rc.Symbol)}
     assert {node.uuid for node in postorder([conformed]) if isinstance(node, rc.Symbol)} == uuids
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        push_down_modules,
+        lambda call: push_down_modules(call, rc.new_traversal(end_depth=4)),
+        inline_single_callsite,
+        lambda call: apply_in_traversal(call, rc.new_traversal(end_depth=3), canonicalize),
+        simplify,
+        canonicalize,
+        lambda call: simplify(call.substitute()),
+    ],
+)
+def test_rewrites_of_calls_keep_their_values(rewritten: Callable[[rc.Expr], rc.Expr]) -> None:
+    call, expected = block_call((5, 12, 3, 4, 7), (2,))
+    result = rewritten(call)
+    assert result.shape == call.shape
+    assert_same(result.evaluate(), expected)
+
+
+@pytest.mark.parametrize("rewritten", [simplify, canonicalize])
+def test_rewrites_of_a_symbolic_body_hold_at_all_sizes(rewritten: Callable[[rc.Expr], rc.Expr]) -> None:
+    body = rewritten(block_spec().expr)
+    for sizes in SIZES[:3]:
+        call, expected = block_call(sizes, ())
+        spec = rc.ModuleSpec(body, [parameter.symbol for parameter in call.params])
+        assert_same(rc.Module(spec, **{str(s.name): arg for s, arg in call.bindings.items()}).evaluate(), expected)
 
 
 def test_attention_and_norm_alone_and_with_a_batch_of_weights() -> None:
