@@ -40,7 +40,9 @@ class Cumulant(Expr):
         cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None
     ) -> tuple[Shape, torch.dtype | None]:
         shape = tuple(size for child in children for size in child.shape)
-        return shape, common_dtype(f"Cumulant {name!r}", children)
+        dtype = common_dtype(f"Cumulant {name!r}", children)
+        is_rounded = dtype is not None and not (dtype.is_floating_point or dtype.is_complex)
+        return shape, None if is_rounded else dtype  # the mean of a die is 3.5: of no integer dtype
 
     @classmethod
     def infer_flags(cls, children: tuple[Expr, ...]) -> int:
@@ -67,9 +69,9 @@ class Cumulant(Expr):
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         """Of constants, which is all that a value can be asked of: order 0 is 1, order 1 the constant, others 0."""
-        if len(values) == 1:
-            return values[0]
         dtype = self.dtype or torch.float64
+        if len(values) == 1:
+            return values[0].to(dtype)
         return torch.full(self.shape, 0 if values else 1, dtype=dtype, device=self.device)
 
     def derived_name(self, names: Sequence[str]) -> str:

@@ -39,6 +39,7 @@ _LINE = re.compile(
     r"\s*(?:#.*)?"
 )
 _MARK = re.compile(r"(?:^| )\.\.\.( x \d{1,9})?$")
+_TAIL = re.compile(r"(?: ! .*|  #.*)$")
 _DERIVED = re.compile(rf"((?:[^'\"\[]|{QUOTED}|\[)*?) (?=(?:@\w+ )?\[[^\[\]]*\] ([A-Za-z_]\w*)(?: |$))")
 _MAX_FOLDED = 10_000_000
 _GENERAL_HINT = "the parameters on this line and the nodes below it do not fit together"
@@ -174,11 +175,15 @@ class _Reading:
         groups: tuple[Any, ...] | None = match.groups() if match is not None else None
         head: str | None = None
         if groups is None or not self._is_regular(groups):
-            head, groups = self._derived(number, line, rest)
+            found = self._derived(rest)
+            if found is None:
+                self._no_such_line(number, line, rest)
+            head, groups = found
         name, label, shape, kind, params, braces, argument, mark = groups
-        found = None if mark is not None else _MARK.search(params)
-        if found is not None:
-            mark, params = found[0].strip(), params[: found.start()]
+        params = params.strip()
+        dots = None if mark is not None else _MARK.search(params)
+        if dots is not None:
+            mark, params = dots[0].strip(), params[: dots.start()]
         count = self._count(number, line, mark)
         try:
             given = unquoted(name) if name is not None else None
@@ -186,7 +191,7 @@ class _Reading:
         except ValueError as error:
             self._fail(number, line, str(error), hint="write the name as Python's repr does")
         if kind is None:
-            if params.strip() or shape is not None or braces is not None:
+            if params or shape is not None or braces is not None:
                 self._fail(number, line, "expected a node type", hint="'name' [shape] Type parameters")
             node = self._referred(number, line, name if head is None else head, label)
             self._add(node, bound, count)
@@ -197,7 +202,7 @@ class _Reading:
             self._fail(number, line, str(error), hint="a shape is written [2, 3]; a scalar's is []")
         own = head or name or ""
         self.stack.append(
-            _Open(number, line, own, given, label, sizes, names, kind, params.strip(), braces, bound, count, [], [])
+            _Open(number, line, own, given, label, sizes, names, kind, params, braces, bound, count, [], [])
         )
 
     def _is_regular(self, groups: tuple[Any, ...]) -> bool:
@@ -211,18 +216,19 @@ class _Reading:
         head, at, _ = _MARK.sub("", f"{kind} {params}".strip()).partition(" @")  # may be a derived name all the same
         return kind in NODES and not at and head not in self.by_head and " [" not in f" {params}"
 
-    def _derived(self, number: int, line: str, rest: str) -> tuple[str, tuple[Any, ...]]:
+    def _derived(self, rest: str) -> tuple[str, tuple[Any, ...]] | None:
         """The derived name that the line begins with, and the groups of what follows."""
         for found in _DERIVED.finditer(rest):
             match = _LINE.fullmatch(rest, found.end())
             if found[2] in NODES and match is not None and found.start() == 0:
                 return found[1], match.groups()
-        head, at, label = re.sub(r"(?: \.\.\.(?: x \d+)?)?(?: ! .*|  #.*)?$", "", rest).partition(" @")
-        tail = rest[len(head) + len(at) + len(label) :].strip()
-        match = _LINE.fullmatch(tail)
-        if match is None or (not label and head not in self.by_head):
-            self._no_such_line(number, line, rest)
-        return head, (None, label or None, None, None, *match.groups()[4:])
+        bare = _TAIL.sub("", rest)
+        for text in (bare, _MARK.sub("", bare)):  # a derived name may itself end in dots
+            head, at, label = text.partition(" @")
+            match = _LINE.fullmatch(rest[len(text) :].strip())
+            if match is not None and (re.fullmatch(r"\w+", label) if at else head in self.by_head):
+                return head, (None, label or None, None, None, *match.groups()[4:])
+        return None
 
     def _no_such_line(self, number: int, line: str, rest: str) -> NoReturn:
         unquoted_part = re.sub(QUOTED, "", rest)

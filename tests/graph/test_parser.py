@@ -195,6 +195,16 @@ def test_several_expressions() -> None:
         Parser(tensors=[X.value])(rc.to_text(exprs, exact=True))
 
 
+def test_folded_and_labelled_repeats() -> None:
+    unnamed = rc.Add(X, X, X, X, X)
+    named = rc.Add(X, X, name="n")
+    twin = rc.Add(X, name="n")
+    for part in (X, X.rename(None), unnamed, named):
+        assert_reads_back(rc.Add(*[part] * 12, name="top"))
+        assert_reads_back(rc.Add(*[part] * 5, twin, *[part] * 4, unnamed, twin, *[X] * 3))
+    assert " ... x 11" in rc.to_text(rc.Add(*[named] * 12))
+
+
 def test_a_model_is_read_back() -> None:
     model = rc.load_shipped("attn_only_2l")
     lowered = model.lower(seq_len=8)

@@ -209,7 +209,8 @@ def test_deep_chains_and_2_to_the_60_paths() -> None:
     for _ in range(60):
         shared = rc.elementwise("tanh", rc.Add(shared, rc.Add(shared, rc.Scalar(0.0))))
     result = simplify(shared)
-    assert weight(result) > 2**60
+    assert weight(shared) > 2**60
+    assert len(list(rc.postorder([result]))) == 122  # the array, the scalar 2, and 60 doubled functions
     torch.testing.assert_close(result.evaluate(), shared.evaluate())
 
 

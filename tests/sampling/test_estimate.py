@@ -233,3 +233,13 @@ def test_very_few_draws_have_infinite_errors() -> None:
     assert float(rc.estimate(rc.Cumulant(x), n=1).stderr) == float("inf")
     with pytest.raises(rc.EstimateError, match="cannot be estimated"):
         e.covariance("mean", "variance")
+
+
+def test_the_mean_of_integers_is_not_rounded() -> None:
+    """A cumulant of integers is no integer: like a scalar it is float64 on its own."""
+    dice = rc.DiscreteVar(rc.Array(torch.arange(1, 7)), name="dice")
+    mean = rc.Cumulant(dice)
+    assert mean.dtype is None
+    assert rc.Cumulant(dice.values).evaluate().dtype == torch.float64
+    exact = rc.estimate(mean, spec=rc.RunDiscreteVarAllSpec([dice.probs_and_group]))
+    assert float(exact.value) == 3.5

@@ -84,6 +84,15 @@ def test_a_module_that_stays_captures_nothing() -> None:
         assert_same(value_of(bound(result, a=Y)), expected)
 
 
+def test_a_module_that_stays_keeps_its_own_parameter() -> None:
+    """Both bind a: in the body of the inner module, which stays, the innermost counts; in its argument, the outer."""
+    inner = bound(rc.Add(A, B, name="sum"), "inner", a=rc.Add(A, Y, name="arg"))
+    outer = rc.Module.from_bindings(rc.Add(inner, A, name="body"), {A: X, B: X}, "outer")
+    result = inline(outer, {outer}, substitute_apart)
+    kept = bound(rc.Add(A, X, name="sum"), "inner", a=rc.Add(X, Y, name="arg"))
+    assert result is rc.Add(kept, X, name="outer")
+
+
 def test_what_is_bound_decides_what_is_shared() -> None:
     """f(g(a)) + f(h(a)), forty levels deep, where g and h inline to the same: two calls that become one."""
     s = symbol("s")

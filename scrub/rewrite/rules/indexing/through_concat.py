@@ -56,7 +56,7 @@ def plan_concat(concat: Concat, entries: Entries) -> Plan | Blocked:
         if not all(isinstance(size, int) for size in sizes):  # pyright: ignore[reportUnnecessaryIsInstance]
             return {axis: "where the parts begin and end is not known before their sizes are"}
         pieces = _pieces(entry, sizes)
-        if not _is_dtype_decided(concat, pieces):
+        if not _is_dtype_decided(concat):
             return {axis: "with the other parts goes what decides the dtype, which depends on parameters"}
     new_axis = axis - sum(isinstance(e, int) for e in entries[:axis])
 
@@ -90,7 +90,7 @@ def _pieces(entry: int | tuple[int, int] | FrozenTensor, sizes: Sequence[int]) -
     return found or [(0, from_range(0, 0, sizes[0]))]
 
 
-def _is_dtype_decided(concat: Concat, pieces: Sequence[Piece]) -> bool:
+def _is_dtype_decided(concat: Concat) -> bool:
     """Whether a cast to the dtype of the whole gives what the whole would; a parameter may promote it further.
 
     Parameters and scalars alone have no dtype to be cast to: they are taken to have one in common.

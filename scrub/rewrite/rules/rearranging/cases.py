@@ -17,13 +17,13 @@ Spec = tuple[Groups, Groups, dict[int, int]]
 """Groups of the axes of the child, of the result, and sizes."""
 
 
-def random_spec(maker: Maker, shape: Shape, *, keep: int = 0) -> Spec:
-    """Axes split, permuted, merged, inserted and repeated; the last `keep` stay as they are."""
+def random_spec(maker: Maker, shape: Shape, *, keep: int = 0, split: float = 0.3) -> Spec:
+    """Axes split (with chance `split`), permuted, merged, inserted and repeated; the last `keep` stay as they are."""
     chance = maker.random.random
     sizes: dict[int, int] = {}
     left: list[tuple[int, ...]] = []
     for size in shape:
-        factors = maker.factors(size) if chance() < 0.3 else (size,)
+        factors = maker.factors(size) if chance() < split else (size,)
         left.append(() if size == 1 and chance() < 0.3 else tuple(range(len(sizes), len(sizes) + len(factors))))
         sizes |= dict(enumerate(factors, start=len(sizes))) if left[-1] else {}
     kept = tuple(left[len(left) - keep :])

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scrub.graph import Expr, Rearrange
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
-from scrub.rewrite.rules.rearranging.axes import elementary_sizes
+from scrub.rewrite.rules.rearranging.axes import elementary_sizes, singles
+from scrub.rewrite.rules.rearranging.cases import Spec, random_spec, rearranged_by
+
+if TYPE_CHECKING:
+    from scrub.rewrite.testing.maker import Maker
 
 Pair = tuple[int, int, int]
 """Part of which axis of one side, of which of the other, and of what size."""
 
 
-@rewrite(keeps="value", pattern=(Rearrange, Rearrange), simplifies=True, idempotent=True)
+def _cases(maker: Maker) -> Expr:
+    """Two or three in a row; half of the time all axes are merged, which the next may split in another way."""
+    expr: Expr = maker.expr(maker.shape(), 2)
+    for _ in range(maker.random.choice([1, 1, 2])):
+        all_in_one: Spec = (singles(0, expr.ndim), (tuple(range(expr.ndim)),), {})
+        is_merged = expr.ndim > 1 and maker.random.random() < 0.5
+        expr = rearranged_by(maker, expr, all_in_one if is_merged else random_spec(maker, expr.shape))
+    return rearranged_by(maker, expr, random_spec(maker, expr.shape, split=0.8))
+
+
+@rewrite(keeps="value", cases=_cases, simplifies=True, idempotent=True)
 def fuse_rearrange(outer: Rearrange, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """A rearranged rearrangement, and so on down, becomes one.
 

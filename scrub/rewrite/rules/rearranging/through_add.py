@@ -19,12 +19,17 @@ def _rearranged_sum(maker: Maker) -> Expr:
 
 
 def _sum_of_rearranged(maker: Maker) -> Expr:
-    """Terms rearranged alike; some numbers; now and then one that is not rearranged."""
+    """Terms rearranged alike; some numbers; now and then one in another way, or not at all."""
     shape = maker.shape()
     spec = random_spec(maker, shape)
     terms: list[Expr] = [rearranged_by(maker, maker.expr(shape, 2), spec) for _ in range(maker.random.randint(1, 3))]
     terms += [maker.scalar(()) for _ in range(maker.random.choice([0, 0, 1]))]
     terms += [maker.expr(maker.some(terms[0].shape), 1) for _ in range(maker.random.choice([0, 0, 0, 1]))]
+    if maker.random.random() < 0.2:
+        order = maker.random.sample(range(terms[0].ndim), terms[0].ndim)
+        there = tuple((axis,) for axis in range(terms[0].ndim))
+        other = maker.expr(tuple(terms[0].shape[axis] for axis in order), 1)
+        terms.append(rearranged_by(maker, other, (tuple((axis,) for axis in order), there, {})))
     return Add(*terms)
 
 

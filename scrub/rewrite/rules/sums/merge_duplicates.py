@@ -35,7 +35,7 @@ def _cases(maker: Maker) -> Expr:
     return random_sum(maker, *terms, shape=shape, dtypes=DTYPES if dtype == torch.bool else NUMBERS)
 
 
-@rewrite(keeps="value", cases=_cases, idempotent=True)
+@rewrite(keeps="value", cases=_cases, simplifies=True, idempotent=True)
 def merge_duplicate_terms(add: Add, *, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """Terms that are equal up to a number become one multiple, in the place of the first.
 
