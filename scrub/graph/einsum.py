@@ -119,9 +119,7 @@ class Einsum(Expr):
             for axis, n in zip(axes, child.shape, strict=True):
                 if size.setdefault(axis, n) != n:
                     j = source[axis]
-                    named: str | None = (
-                        child.axis_names[axes.index(axis)] or children[j].axis_names[in_axes[j].index(axis)]
-                    )
+                    named = _axis_name(child, axes, axis) or _axis_name(children[j], in_axes[j], axis)
                     raise ShapeError(
                         f"Einsum {name!r}: axis {_letter(axis)!r} of {_text(in_axes, out_axes)!r} is {size[axis]} in "
                         f"argument {j} ({_label(children[j])}) but {n} in argument {i} ({_label(child)})"
@@ -189,6 +187,10 @@ class Einsum(Expr):
 
 def _letter(axis: int) -> str:
     return chr(ord("a") + axis) if axis < 26 else f"x{axis}"
+
+
+def _axis_name(operand: Expr, axes: Axes, axis: int) -> str | None:
+    return operand.axis_names[axes.index(axis)]
 
 
 def _label(expr: Expr) -> str:
