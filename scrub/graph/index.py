@@ -186,7 +186,7 @@ def _normalise(expr: Expr, axis: int, entry: IndexEntry, name: str | None) -> En
         if entry.step not in (None, 1):
             raise ConstructionError(f"Index {name!r}: slices have no step", nodes=[expr], axis=axis, found=entry)
         bounds: list[Size] = [0 if entry.start is None else entry.start, size if entry.stop is None else entry.stop]
-        start, stop = (_from_end(size, bound) if is_surely_less(bound, 0) else as_size(bound) for bound in bounds)
+        start, stop = [_from_start(size, bound) for bound in bounds]
         if is_surely_less(start, 0) or is_surely_less(stop, start) or is_surely_less(size, stop):
             raise ShapeError(
                 f"Index {name!r}: slice {_slice_text(entry)} does not fit axis {axis} of size {size}",
@@ -228,6 +228,13 @@ def _normalise(expr: Expr, axis: int, entry: IndexEntry, name: str | None) -> En
 def is_position(entry: Entry) -> bool:
     """Whether a stored entry picks one position, so that the axis goes."""
     return isinstance(entry, int) or is_symbolic(entry)
+
+
+def _from_start(size: Size, bound: Size) -> Size:
+    """A bound of a slice, counted from the start."""
+    if type(bound) is int:
+        return bound if bound >= 0 else _from_end(size, bound)
+    return _from_end(size, bound) if is_surely_less(bound, 0) else as_size(bound)
 
 
 def _from_end(size: Size, count: Size) -> Size:

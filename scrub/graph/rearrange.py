@@ -218,6 +218,9 @@ def _solve(what: str, child: Expr, params: tuple[Any, ...]) -> list[Size]:
             raise ConstructionError(f"{what}: an axis stands twice on one side of {text!r}", hint="Einsum does this")
     solved: list[Size | None] = list(params[2])
     for position, (group, size) in enumerate(zip(left, child.shape, strict=True)):
+        if len(group) == 1 and solved[group[0]] is None:
+            solved[group[0]] = size
+            continue
         unknown = [axis for axis in group if solved[axis] is None]
         rest = product(solved[axis] for axis in group if solved[axis] is not None)
         if len(unknown) > 1 or (unknown and rest == 0):
