@@ -27,7 +27,9 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     hasher = xxhash.xxh3_128(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
     data = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     if data.numel():
-        hasher.update(data.reshape(-1).view(torch.uint8).numpy().data)
+        flat = data.reshape(-1)
+        flat = flat if flat.stride() == (1,) else flat.new_empty(1).copy_(flat)  # one element is contiguous with any stride
+        hasher.update(flat.view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 

@@ -38,10 +38,10 @@ def name_problem(before: Expr, after: Expr) -> str | None:
 
 
 def _array_names(expr: Expr) -> dict[str, set[str | None]]:
-    """Digest of a tensor -> the names it is held under."""
+    """Digest of a tensor that is not empty -> the names it is held under."""
     names: dict[str, set[str | None]] = {}
     for node in postorder([expr]):
-        if isinstance(node, Array):
+        if isinstance(node, Array) and node.numel != 0:
             names.setdefault(node.frozen.digest, set()).add(node.name)
     return names
 

@@ -6,7 +6,7 @@ The page holds each distinct node once, as JSON, and renders what is opened; so 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scrub.graph import Expr, Module, display_name, postorder, provide
-from scrub.graph.text import params_text, shape_text, tree_lines
+from scrub.graph.text import Commenter, params_text, shape_text, tree_lines
 from scrub.view.page import page
 
 READS = ("neither", "original", "scrubbed", "both")
@@ -63,7 +63,7 @@ def print_html(
     expr: Expr,
     *,
     max_depth: int = 2,
-    commenter: Callable[[Expr], str | None] | None = None,
+    commenters: Commenter | Sequence[Commenter] = (),
     title: str | None = None,
 ) -> HtmlTree:
     """The expression as a page with one collapsible tree. Writes no file; `print_html(expr).save(path)` does.
@@ -74,7 +74,7 @@ def print_html(
     Args:
         expr: what to show.
         max_depth: levels that start unfolded.
-        commenter: node -> text to show behind it, or None.
+        commenters: node -> text to show behind it, or None; one function or several.
         title: of the page; the expression's name if None.
 
     >>> from scrub.graph import Add, Scalar
@@ -83,7 +83,7 @@ def print_html(
     True
     """
     depth = {line.node: line.depth for line in tree_lines(expr, max_depth=max_depth) if not line.is_repeat}
-    fragment = tree_html(expr, is_open=lambda node: depth.get(node, max_depth) < max_depth, commenter=commenter)
+    fragment = tree_html(expr, is_open=lambda node: depth.get(node, max_depth) < max_depth, commenters=commenters)
     return HtmlTree(page(title or display_name(expr), [fragment], is_wide=True))
 
 
@@ -92,7 +92,7 @@ def tree_html(
     classes: Mapping[Expr, str] | None = None,
     *,
     is_open: Callable[[Expr], bool],
-    commenter: Callable[[Expr], str | None] | None = None,
+    commenters: Commenter | Sequence[Commenter] = (),
 ) -> str:
     """The tree as a part of a `page`.
 
@@ -100,9 +100,10 @@ def tree_html(
         expr: the root.
         classes: node -> CSS class, for example from `reads`; by node type if None.
         is_open: whether a node starts unfolded. What reads neither input (weights, functions' bodies) never does.
-        commenter: node -> text to show behind it, or None.
+        commenters: node -> text to show behind it, or None; one function or several.
     """
-    data = json.dumps(_data(expr, classes, is_open, commenter), separators=(",", ":")).replace("<", "\\u003c")
+    functions = [commenters] if callable(commenters) else list(commenters)
+    data = json.dumps(_data(expr, classes, is_open, functions), separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<div class="tree"><style>{_asset("tree.css")}</style>'
         '<div class="bar"><input type="search" placeholder="search names" aria-label="search names">'
@@ -130,7 +131,7 @@ def _data(
     expr: Expr,
     classes: Mapping[Expr, str] | None,
     is_open: Callable[[Expr], bool],
-    commenter: Callable[[Expr], str | None] | None,
+    commenters: Sequence[Commenter],
 ) -> dict[str, Any]:
     """One entry a distinct node in each list, in order of first visit; what each list holds is said in tree.js."""
     order, parents = _first_visits(expr)
@@ -149,7 +150,7 @@ def _data(
         "params": [params_text(node, exact=True)[:_MAX_PARAMS] for node in order],
         "digest": [node.digest for node in order],
         "dtype": [_dtype_text(node) for node in order],
-        "note": [(commenter(node) if commenter else None) or "" for node in order],
+        "note": ["; ".join([note for function in commenters if (note := function(node))]) for node in order],
         "style": [_STYLES.get(type(node).__name__, "") if classes is None else classes[node] for node in order],
         "children": [[number[child] for child in node.children] for node in order],
         "bound": [

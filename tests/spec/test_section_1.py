@@ -159,7 +159,7 @@ def test_1_3_string_matchers_see_given_names_only() -> None:
 LEAVES = rc.Array | rc.Scalar | rc.Symbol
 
 
-def applications(rule: Rule[...], *, num_cases: int) -> Iterator[tuple[rc.Expr, rc.Expr, list[rc.Expr]]]:
+def applications(rule: Rule[...], *, num_cases: int, **fixed: object) -> Iterator[tuple[rc.Expr, rc.Expr, list[rc.Expr]]]:
     """Generated nodes with what the rule makes of them, and the expressions that its options brought."""
     for number in range(num_cases):
         maker = Maker(f"names {rule.name} {number}")
@@ -169,7 +169,7 @@ def applications(rule: Rule[...], *, num_cases: int) -> Iterator[tuple[rc.Expr, 
             if not isinstance(node, rule.kind):
                 continue
             for options in itertools.islice(rule.choices(node) if rule.choices is not None else [{}], 5):
-                result = rule.attempt(node, **options)
+                result = rule.attempt(node, **(options | fixed))
                 if not isinstance(result, NoMatch):
                     yield node, result, [option for option in options.values() if isinstance(option, rc.Expr)]
 
@@ -200,6 +200,30 @@ def test_1_4_rules_keep_the_outer_name_and_never_rename_leaves(name: str) -> Non
         for held, names in leaf_names(*([after] if was_there else after.children)).items():
             assert held not in old or names <= old[held], (before, after)
     assert num_fired
+
+
+def is_unnamed(node: rc.Expr) -> bool:
+    return node.name is None
+
+
+def given_names(expr: rc.Expr) -> set[str]:
+    return {node.name for node in rc.postorder([expr]) if node.name is not None}
+
+
+DROPPING = {"drop_zero_terms", "drop_cast", "push_index", "merge_scalar_terms", "merge_scalar_operands"}
+"""What these drop has no part in the value, or is merged with others into one number."""
+
+
+@pytest.mark.parametrize("name", sorted(n for n, rule in REWRITES.items() if rule.can_dissolve and n not in DROPPING))
+def test_1_4_inner_names_are_preserved(name: str) -> None:
+    """SPEC 1.4 (1): "inner names are preserved", told to take apart unnamed nodes only.
+
+    Called without that, a rule takes apart the nodes it was called to take apart, named or not.
+    """
+    for before, after, _ in applications(REWRITES[name], num_cases=60, dissolve=is_unnamed):
+        kept = given_names(after)
+        inner = {n for child in before.children for n in given_names(child)}
+        assert inner <= kept, (before, after, inner - kept)
 
 
 def test_1_5_flags_are_properties_of_what_is_below() -> None:

@@ -152,7 +152,7 @@ def test_the_data_is_the_expression() -> None:
         "call",
         **{"in": rc.Array(torch.ones(2), "x")},
     )
-    data = data_of(print_html(expr, commenter=lambda node: f"{node.ndim}d").html)
+    data = data_of(print_html(expr, commenters=[lambda node: f"{node.ndim}d", lambda node: None]).html)
     assert data["name"] == ["call", "body", "in", "x"]
     assert data["children"] == [[1, 3], [2], [], []]
     assert data["bound"] == [[None, "in"], None, None, None]
