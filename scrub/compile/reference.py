@@ -17,6 +17,7 @@ from scrub.graph import (
     StoredCumulantVar,
     Symbol,
     UnboundSymbolError,
+    is_symbolic,
     postorder,
     provide,
 )
@@ -47,7 +48,7 @@ def evaluate_many(
 
     Args:
         exprs: what to evaluate.
-        bindings: values of free symbols, of exactly their shapes.
+        bindings: values of free symbols, of exactly their shapes; symbolic sizes are those that the values have.
 
     >>> x = Symbol.new_from_name((2,), "x")
     >>> evaluate_many([x.add(x), x.scale(3.0)], {x: torch.ones(2)})
@@ -55,7 +56,7 @@ def evaluate_many(
     """
     given = dict(bindings or {})
     for symbol, value in given.items():
-        if tuple(value.shape) != symbol.shape:
+        if not _fits(tuple(value.shape), symbol):
             raise ShapeError(
                 f"evaluate: symbol {symbol.name!r} has shape {symbol.shape}, the value {tuple(value.shape)}",
                 nodes=[symbol],
@@ -65,7 +66,10 @@ def evaluate_many(
     for expr in exprs:
         _check_computable(expr, given)
     arrays = {symbol: Array(value, symbol.name) for symbol, value in given.items()}  # so that dtypes are known
-    return evaluate_prepared([substitute_all_modules(bind(expr, arrays)) for expr in exprs], {})
+    bound = [bind(expr, arrays) for expr in exprs]
+    for expr in bound:
+        _check_sizes_are_known(expr)
+    return evaluate_prepared([substitute_all_modules(expr) for expr in bound], {})
 
 
 def evaluate_prepared(
@@ -103,6 +107,24 @@ def evaluate_prepared(
             seconds[node] = seconds.get(node, 0.0) + finished - started
             started = finished
     return [values[expr] for expr in exprs]
+
+
+def _fits(shape: tuple[int, ...], symbol: Symbol) -> bool:
+    return len(shape) == symbol.ndim and all(
+        is_symbolic(expected) or size == expected for size, expected in zip(shape, symbol.shape, strict=True)
+    )
+
+
+def _check_sizes_are_known(expr: Expr) -> None:
+    if expr.free_sizes:
+        names = [str(variable) for variable in expr.free_sizes]
+        where = [node for node in postorder([expr]) if node.free_sizes][:4]
+        raise UnboundSymbolError(
+            f"cannot evaluate {expr!r}: the size {names[0]} is not known",
+            nodes=where,
+            found=names,
+            hint=f"give it one with rc.bind_sizes(expr, {', '.join(f'{name}=...' for name in names)})",
+        )
 
 
 def _check_computable(expr: Expr, given: Mapping[Symbol, torch.Tensor]) -> None:

@@ -45,6 +45,9 @@ from scrub.graph.rearrange import Rearrange
 from scrub.graph.registry import NODES, node
 from scrub.graph.scalar import Scalar
 from scrub.graph.scatter import Scatter
+from scrub.graph.set_symbolic_shape import SetSymbolicShape
+from scrub.graph.size_values import reciprocal_of_size, size_value
+from scrub.graph.sizes import Size, is_concrete, is_symbolic, parse_size, size_text, symbolic_sizes
 from scrub.graph.stored_cumulant_var import StoredCumulantVar
 from scrub.graph.sugar import cast, cast_to
 from scrub.graph.symbol import Symbol
@@ -92,6 +95,8 @@ __all__ = [
     "HeadSplitError",
     "I",
     "Index",
+    "is_concrete",
+    "is_symbolic",
     "load",
     "load_many",
     "log_softmax",
@@ -102,6 +107,7 @@ __all__ = [
     "ModuleSpec",
     "node",
     "NODES",
+    "parse_size",
     "ParseError",
     "Parser",
     "postorder",
@@ -110,6 +116,7 @@ __all__ = [
     "Rearrange",
     "rebuild",
     "rebuild_batched",
+    "reciprocal_of_size",
     "register_elementwise",
     "RewriteError",
     "S",
@@ -118,11 +125,16 @@ __all__ = [
     "Scalar",
     "Scatter",
     "ScrubError",
+    "SetSymbolicShape",
     "Shape",
     "ShapeError",
+    "Size",
+    "size_text",
+    "size_value",
     "softmax",
     "StoredCumulantVar",
     "Symbol",
+    "symbolic_sizes",
     "Tag",
     "tensor_digest",
     "to_text",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
 
+from scrub.graph.axis_names import as_axis_names
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import AxisMap, Expr, Shape
 from scrub.graph.frozen_tensor import FrozenTensor
@@ -25,8 +26,15 @@ class Array(Expr):
     """
 
     __slots__ = ()
+    axis_names_at = 1
 
-    def __new__(cls, value: torch.Tensor | FrozenTensor, name: str | None = None) -> Self:
+    def __new__(
+        cls,
+        value: torch.Tensor | FrozenTensor,
+        name: str | None = None,
+        *,
+        axis_names: Sequence[str | None] | None = None,
+    ) -> Self:
         if isinstance(value, torch.Tensor):
             if value.layout is not torch.strided or value.is_quantized:
                 raise ConstructionError(
@@ -43,7 +51,8 @@ class Array(Expr):
                 found=type(value),
                 hint="torch.tensor(value) makes one",
             )
-        return cls.make((), (value,), name)
+        names = as_axis_names(f"Array {name!r}", axis_names, value.value.ndim) if axis_names is not None else ()
+        return cls.make((), (value, *names), name)
 
     @classmethod
     def make(cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None) -> Self:
@@ -89,3 +98,4 @@ class Array(Expr):
         yield cls(torch.arange(6.0).reshape(2, 3), "x")
         yield cls(torch.tensor([True, False]))
         yield cls(torch.tensor(3))
+        yield cls(torch.ones(2, 3), "named", axis_names=("pos", None))

@@ -13,6 +13,7 @@ from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.rearrange import insert_axes, repeat_axes
 from scrub.graph.registry import node
 from scrub.graph.rules import common_dtype, resolve_axis, to_common_dtype
+from scrub.graph.sizes import mismatch_hint, total
 
 
 @node
@@ -71,15 +72,21 @@ class Concat(Expr):
                     axis=axis,
                     expected=first.shape,
                     found=child.shape,
-                    hint="repeat the smaller one with Rearrange, or Concat along the axis that differs",
+                    hint=mismatch_hint(
+                        first.shape + child.shape,
+                        "repeat the smaller one with Rearrange, or Concat along the axis that differs",
+                    ),
                 )
-        total = sum([child.shape[axis] for child in children])
-        shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
+        joined = total(child.shape[axis] for child in children)
+        shape = (*first.shape[:axis], joined, *first.shape[axis + 1 :])
         return shape, common_dtype(f"Concat {name!r}", children)
 
     def axis_map(self) -> AxisMap:
         per_child = tuple(AxisUse.FIXED if i == self.axis else i for i in range(self.ndim))
         return (per_child,) * len(self.children)
+
+    def name_map(self) -> AxisMap:
+        return (tuple(range(self.ndim)),) * len(self.children)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         repeated = [repeat_axes(child, batch[: len(batch) - rank]) for child, rank in zip(children, ranks, strict=True)]

@@ -21,6 +21,7 @@ from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.rearrange import repeat_axes
 from scrub.graph.registry import node
 from scrub.graph.rules import common_dtype, to_common_dtype
+from scrub.graph.sizes import Size, as_size, is_surely_less
 
 Stride = int | Sequence[int]
 Padding = int | Sequence[int | tuple[int, int]]
@@ -133,12 +134,12 @@ class Conv(Expr):
                 found=in_channels,
                 hint="layouts are [*batch, *spatial, in_channels] and [*kernel, in_channels, out_channels]",
             )
-        sizes: list[int] = []
+        sizes: list[Size] = []
         for axis, (size, width, stride, (before, after)) in enumerate(
             zip(spatial, kernel_sizes, strides, paddings, strict=True)
         ):
             padded = size + before + after
-            if width == 0 or (isinstance(width, int) and isinstance(padded, int) and padded < width):  # pyright: ignore[reportUnnecessaryIsInstance]
+            if width == 0 or is_surely_less(padded, width):
                 raise ShapeError(
                     f"{what}: a kernel of size {width} does not fit spatial axis {axis}, {padded} with padding",
                     nodes=children,
@@ -147,7 +148,8 @@ class Conv(Expr):
                     found=width,
                     hint="pad more, or use a smaller kernel",
                 )
-            sizes.append((padded - width) // stride + 1)
+            num_windows = (padded - width) // stride + 1
+            sizes.append(num_windows if type(num_windows) is int else as_size(num_windows))
         return (*common_batch(what, children, ranks), *sizes, out_channels), common_dtype(what, children)
 
     def axis_map(self) -> AxisMap:

@@ -10,8 +10,11 @@ import torch
 from scrub.graph.array import Array
 from scrub.graph.errors import BatchError, ShapeError
 from scrub.graph.expr import RANDOM, RANDOM_OUTSIDE_CUMULANT, AxisMap, AxisUse, Expr, Shape
+from scrub.graph.rearrange import repeat_axes
 from scrub.graph.registry import node
 from scrub.graph.scalar import Scalar
+from scrub.graph.size_values import reciprocal_of_size
+from scrub.graph.sizes import Size
 from scrub.graph.tag import Tag
 
 
@@ -96,6 +99,8 @@ class DiscreteVar(Expr):
         yield cls(faces, Tag.new_from_name(uniform(6), "dice"), "dice")
 
 
-def uniform(n: int) -> Expr:
+def uniform(n: Size) -> Expr:
     """Equal probabilities, [n]."""
-    return Scalar(1.0 / n, (n,), name="uniform")
+    if type(n) is int:
+        return Scalar(1.0 / n, (n,), name="uniform")
+    return repeat_axes(reciprocal_of_size(n), (n,)).rename("uniform")

@@ -17,6 +17,7 @@ from scrub.graph.errors import ConstructionError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.registry import node
 from scrub.graph.rules import common_dtype, to_common_dtype
+from scrub.graph.sizes import Size, mismatch_hint
 
 Axes = tuple[int, ...]
 
@@ -104,7 +105,7 @@ class Einsum(Expr):
         cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None
     ) -> tuple[Shape, torch.dtype | None]:
         in_axes, out_axes = params
-        size: dict[int, int] = {}
+        size: dict[int, Size] = {}
         source: dict[int, int] = {}
         for i, (child, axes) in enumerate(zip(children, in_axes, strict=True)):
             if len(axes) != child.ndim:
@@ -118,14 +119,16 @@ class Einsum(Expr):
             for axis, n in zip(axes, child.shape, strict=True):
                 if size.setdefault(axis, n) != n:
                     j = source[axis]
+                    named = _axis_name(child, axes, axis) or _axis_name(children[j], in_axes[j], axis)
                     raise ShapeError(
                         f"Einsum {name!r}: axis {_letter(axis)!r} of {_text(in_axes, out_axes)!r} is {size[axis]} in "
-                        f"argument {j} ({_label(children[j])}) but {n} in argument {i} ({_label(child)})",
+                        f"argument {j} ({_label(children[j])}) but {n} in argument {i} ({_label(child)})"
+                        + (f" (axis {named!r})" if named else ""),
                         nodes=[children[j], child],
                         axis=_letter(axis),
                         expected=size[axis],
                         found=n,
-                        hint=_transposition_hint(children, in_axes, out_axes, i, size),
+                        hint=mismatch_hint((size[axis], n), _transposition_hint(children, in_axes, out_axes, i, size)),
                     )
                 source.setdefault(axis, i)
         return tuple(size[axis] for axis in out_axes), common_dtype(f"Einsum {name!r}", children)
@@ -186,6 +189,10 @@ def _letter(axis: int) -> str:
     return chr(ord("a") + axis) if axis < 26 else f"x{axis}"
 
 
+def _axis_name(operand: Expr, axes: Axes, axis: int) -> str | None:
+    return operand.axis_names[axes.index(axis)]
+
+
 def _label(expr: Expr) -> str:
     return repr(expr.name) if expr.name is not None else repr(expr)
 
@@ -197,7 +204,7 @@ def _text(in_axes: Sequence[Axes], out_axes: Axes) -> str:
 
 
 def _transposition_hint(
-    children: Sequence[Expr], in_axes: Sequence[Axes], out_axes: Axes, at: int, size: dict[int, int]
+    children: Sequence[Expr], in_axes: Sequence[Axes], out_axes: Axes, at: int, size: dict[int, Size]
 ) -> str:
     axes = in_axes[at]
     expected = [size.get(axis, n) for axis, n in zip(axes, children[at].shape, strict=True)]

@@ -17,25 +17,28 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 import torch
 import xxhash
 
+from scrub.graph.axis_names import AxisNames, carried_names
 from scrub.graph.errors import ConstructionError, DeviceError, FrozenError
 from scrub.graph.fluent import Fluent
+from scrub.graph.sizes import Shape, Size, map_sizes, product, symbolic_sizes_in, variables_of
 
 if TYPE_CHECKING:
     from scrub.graph.symbol import Symbol
 
-Shape = tuple[int, ...]
 E = TypeVar("E", bound="Expr")
+T = TypeVar("T")
 
 RANDOM = 1  # depends on a random variable
 RANDOM_OUTSIDE_CUMULANT = 2  # on one that no cumulant takes the expectation of
 UNSAMPLEABLE = 4  # holds a random variable that no sample spec can draw
+RESIZES = 64  # holds a module whose body is written for other sizes than those it is called with
 
 
 class AxisUse(Enum):
@@ -57,7 +60,8 @@ class Expr(Fluent):
         children: expressions this one is computed from.
         params: everything else that the node type needs, hashable.
         name: given name or None. Part of identity; matchers select by it.
-        shape, dtype, device: of the value. `dtype` is None where the leaves do not decide it (scalars, symbols).
+        shape, dtype, device: of the value. Sizes are ints or sympy expressions (`scrub.graph.sizes`); `dtype` is None
+            where the leaves do not decide it (scalars, symbols).
         digest: 128-bit hex digest of all of the above but the device, the same in every process.
 
     >>> import scrub as rc, torch
@@ -68,6 +72,8 @@ class Expr(Fluent):
 
     __slots__ = (
         "__weakref__",
+        "_axis_names",
+        "_free_sizes",
         "_free_symbols",
         "children",
         "device",
@@ -79,6 +85,8 @@ class Expr(Fluent):
         "shape",
     )
     infix: ClassVar[bool] = False  # derived names of this node need parentheses inside another's
+    axis_names_at: ClassVar[int | None] = None  # the parameter that holds names of its own axes, where there are any
+    sizes_at: ClassVar[tuple[int, ...]] = ()  # which of its parameters may hold symbolic sizes
 
     children: tuple[Expr, ...]
     params: tuple[Any, ...]
@@ -88,6 +96,8 @@ class Expr(Fluent):
     device: torch.device | None
     digest: str
     flags: int
+    _axis_names: AxisNames | None
+    _free_sizes: tuple[Any, ...]
     _free_symbols: tuple[Symbol, ...]
 
     # ---- what each node type declares -------------------------------------------------------------------------
@@ -102,6 +112,15 @@ class Expr(Fluent):
     def axis_map(self) -> AxisMap:
         """What each axis of each child becomes."""
         raise NotImplementedError(type(self).__name__)
+
+    def name_map(self) -> AxisMap:
+        """Which axes keep their names: those of `axis_map`, and more where an axis stays what it is though cut."""
+        return self.axis_map()
+
+    def infer_axis_names(self) -> AxisNames | None:
+        """Names of the axes; asked for only where the node has parameters for them or a child has some."""
+        at = self.axis_names_at
+        return self.params[at] if at is not None and len(self.params) > at else carried_names(self)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         """This node on children with `ranks[i]` more leading axes each, that form suffixes of `batch`."""
@@ -139,7 +158,27 @@ class Expr(Fluent):
     @classmethod
     def infer_free_symbols(cls, children: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Symbol, ...]:
         """Free symbols of the node; overridden by what binds them."""
-        return union_of_symbols([child.free_symbols for child in children])
+        return union_in_order([child.free_symbols for child in children])
+
+    @classmethod
+    def infer_free_sizes(cls, children: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+        """Free size variables of the node, and further flags; overridden by what binds size variables.
+
+        Asked for only where a child has some, or `sizes_at` says that a parameter may.
+        """
+        parts = [child._free_sizes for child in children if child._free_sizes]
+        for position in cls.sizes_at:
+            symbolic = symbolic_sizes_in(params[position])
+            if symbolic:
+                parts.append(variables_of(symbolic))
+        return (union_in_order(parts) if parts else ()), 0
+
+    def resized(self, children: tuple[Expr, ...], transform: Callable[[Size], Size]) -> Expr:
+        """This node on children of other sizes, with the symbolic sizes among its parameters transformed."""
+        params = tuple(
+            map_sizes(param, transform) if i in self.sizes_at else param for i, param in enumerate(self.params)
+        )
+        return self.make(children, params, self.name)
 
     @classmethod
     def own_device(cls, params: tuple[Any, ...]) -> torch.device | None:
@@ -163,6 +202,18 @@ class Expr(Fluent):
         if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConstructionError(f"{cls.__name__}: a name is a str or None, not {name!r}")
         shape, dtype = cls.infer(children, params, name)
+        flags = cls.infer_flags(children)
+        free_sizes: tuple[Any, ...] = ()
+        has_sizes = bool(cls.sizes_at)
+        has_names = cls.axis_names_at is not None and len(params) > cls.axis_names_at
+        for child in children:
+            if child._free_sizes:
+                has_sizes = True
+            if child._axis_names:
+                has_names = True
+        if has_sizes:
+            free_sizes, more_flags = cls.infer_free_sizes(children, params)
+            flags |= more_flags
         node = object.__new__(cls)
         fill = object.__setattr__
         fill(node, "children", children)
@@ -172,8 +223,12 @@ class Expr(Fluent):
         fill(node, "dtype", dtype)
         fill(node, "device", device)
         fill(node, "digest", digest)
-        fill(node, "flags", cls.infer_flags(children))
+        fill(node, "flags", flags)
+        fill(node, "_free_sizes", free_sizes)
+        fill(node, "_axis_names", None)
         fill(node, "_free_symbols", cls.infer_free_symbols(children, params))
+        if has_names:
+            fill(node, "_axis_names", node.infer_axis_names())
         with _POOL_LOCK:
             return _POOL.setdefault(key, node)  # type: ignore[return-value]
 
@@ -215,17 +270,24 @@ class Expr(Fluent):
         return self._free_symbols
 
     @property
+    def axis_names(self) -> AxisNames:
+        """Name or None for each axis; see `scrub.graph.axis_names`."""
+        return self._axis_names or (None,) * len(self.shape)
+
+    @property
+    def free_sizes(self) -> tuple[Any, ...]:
+        """Size variables that nothing below binds, in order of first visit."""
+        return self._free_sizes
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
 
     @property
-    def numel(self) -> int:
+    def numel(self) -> Size:
         """Number of elements."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return product(self.shape)
 
     @property
     def is_constant(self) -> bool:
@@ -234,8 +296,8 @@ class Expr(Fluent):
 
     @property
     def is_explicitly_computable(self) -> bool:
-        """Whether it can be evaluated as it is: no unbound symbol, no random variable."""
-        return not self.free_symbols and not self.flags & RANDOM
+        """Whether it can be evaluated as it is: no unbound symbol, no open size, no random variable."""
+        return not self.free_symbols and not self._free_sizes and not self.flags & RANDOM
 
     @property
     def can_be_sampled(self) -> bool:
@@ -273,9 +335,9 @@ def existing(digest: str, device: torch.device | None) -> Expr | None:
     return _POOL.get((digest, device))
 
 
-def union_of_symbols(parts: Sequence[tuple[Symbol, ...]]) -> tuple[Symbol, ...]:
+def union_in_order(parts: Sequence[tuple[T, ...]]) -> tuple[T, ...]:
     """Ordered union, sharing a part's tuple when it already is the union."""
-    largest: tuple[Symbol, ...] = ()
+    largest: tuple[T, ...] = ()
     for part in parts:
         if part and part is not largest:
             largest = part if not largest else tuple(dict.fromkeys((*largest, *part)))

@@ -67,6 +67,10 @@ class Fluent:
         """Mean over the given axes, or all; `scalar_name` names the factor 1/n."""
         return _OPERATIONS["mean"](self, axis, name, scalar_name)
 
+    def with_axis_names(self, axis_names: Sequence[str | None]) -> Expr:
+        """Itself with names for its axes; see `scrub.graph.set_symbolic_shape.with_axis_names`."""
+        return _OPERATIONS["with_axis_names"](self, axis_names)
+
     def cast_array(self) -> Array:
         """Itself, known to the type checker as an `Array`; an error if it is none."""
         return _OPERATIONS["cast_array"](self)

@@ -103,6 +103,12 @@ class GeneralFunction(Expr):
             maps.append(tuple(k + num_free - free if k < free else AxisUse.MIXED for k in range(child.ndim)))
         return tuple(maps)
 
+    def name_map(self) -> AxisMap:
+        """A function of one argument that keeps its shape, such as softmax, keeps the names of all axes."""
+        if len(self.children) == 1 and self.children[0].shape == self.shape:
+            return (tuple(range(self.ndim)),)
+        return self.axis_map()
+
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         shape = self.function_shape()
         aligned: list[Expr] = []

@@ -12,7 +12,7 @@ from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import Expr, Shape
 from scrub.graph.frozen_tensor import FrozenTensor
 from scrub.graph.functions.cast import dtype_from_name
-from scrub.graph.rules import as_shape
+from scrub.graph.sizes import as_shape
 from scrub.graph.text.params import DIGEST_LENGTH
 from scrub.graph.text.values import flat
 from scrub.graph.walk import postorder

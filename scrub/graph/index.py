@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, Self, cast
 
 import torch
 
 from scrub.graph.array import Array
+from scrub.graph.axis_names import axis_text
 from scrub.graph.errors import ConstructionError, ShapeError
-from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
+from scrub.graph.expr import AxisMap, AxisUse, Expr
 from scrub.graph.frozen_tensor import FrozenTensor
 from scrub.graph.registry import node
+from scrub.graph.sizes import Shape, Size, as_size, is_surely_less, is_symbolic, map_sizes
 
 IndexEntry = int | slice | torch.Tensor | Sequence[int]
 Entry = None | int | tuple[int, int] | FrozenTensor
-"""Stored form: the whole axis, one position, start and stop, positions."""
+"""Stored form: the whole axis, one position, start and stop, positions. Where the axis has a symbolic size, a position
+counted from its end is a sympy expression, and what depends on the size is checked once that is known."""
 
 
 class _IndexMaker:
@@ -57,6 +60,7 @@ class Index(Expr):
     """
 
     __slots__ = ()
+    sizes_at = (0,)
 
     def __new__(cls, expr: Expr, idx: Sequence[IndexEntry], name: str | None = None) -> Self:
         if not isinstance(idx, tuple | list):
@@ -90,30 +94,50 @@ class Index(Expr):
                 expected=len(entries),
                 found=child.ndim,
             )
-        shape: list[int] = []
+        shape: list[Size] = []
         for axis, (entry, size) in enumerate(zip(entries, child.shape, strict=True)):
             match entry:
                 case None:
                     shape.append(size)
-                case int():
+                case int() if type(size) is int:
                     if entry >= size:
                         _out_of_range(child, axis, entry, name)
                 case (start, stop):
-                    if stop > size:
+                    if is_surely_less(size, stop):
                         _out_of_range(child, axis, stop, name)
-                    shape.append(stop - start)
-                case _:
-                    if entry.value.numel() and int(entry.value.max()) >= size:
+                    if is_surely_less(stop, start):
+                        _out_of_range(child, axis, f"{start}:{stop}", name)
+                    length = stop - start
+                    shape.append(length if type(length) is int else as_size(length))
+                case FrozenTensor():
+                    if entry.value.numel() and is_surely_less(size, int(entry.value.max()) + 1):
                         _out_of_range(child, axis, int(entry.value.max()), name)
                     shape.append(len(entry.value))
+                case position:
+                    if is_surely_less(size, position + 1):
+                        _out_of_range(child, axis, position, name)
         return tuple(shape), child.dtype
 
     def axis_map(self) -> AxisMap:
-        kept = [axis for axis, entry in enumerate(self.entries) if not isinstance(entry, int)]
+        kept = [axis for axis, entry in enumerate(self.entries) if not is_position(entry)]
         return (tuple(kept.index(axis) if entry is None else AxisUse.FIXED for axis, entry in enumerate(self.entries)),)
+
+    def name_map(self) -> AxisMap:
+        kept = [axis for axis, entry in enumerate(self.entries) if not is_position(entry)]
+        return (tuple(kept.index(axis) if axis in kept else AxisUse.FIXED for axis in range(len(self.entries))),)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         return Index.make(children, ((None,) * ranks[0] + self.entries,), self.name)
+
+    def resized(self, children: tuple[Expr, ...], transform: Callable[[Size], Size]) -> Expr:
+        entries: list[Entry] = []
+        for axis, entry in enumerate(self.entries):
+            try:
+                new = map_sizes(entry, transform)
+            except ShapeError:  # -1 on an axis of size 0
+                _out_of_range(children[0], axis, _entry_text(entry), self.name)
+            entries.append(None if new == (0, children[0].shape[axis]) else new)
+        return Index.make(children, (tuple(entries),), self.name)
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         value = values[0]
@@ -121,12 +145,12 @@ class Index(Expr):
             match entry:
                 case None:
                     pass
-                case int():
-                    value = value.select(axis, entry)
                 case (start, stop):
                     value = value.narrow(axis, start, stop - start)
-                case _:
+                case FrozenTensor():
                     value = value.index_select(axis, entry.value.to(value.device))
+                case position:
+                    value = value.select(axis, position)
         return value
 
     def param_text(self) -> str:
@@ -148,16 +172,22 @@ def _normalise(expr: Expr, axis: int, entry: IndexEntry, name: str | None) -> En
     size = expr.shape[axis]
     if isinstance(entry, bool):
         raise ConstructionError(f"Index {name!r}: a bool is not a position", nodes=[expr], axis=axis, found=entry)
-    if isinstance(entry, int):
+    if type(entry) is int and type(size) is int:
         if not -size <= entry < size:
             _out_of_range(expr, axis, entry, name)
         return entry % size
+    if isinstance(entry, int) or is_symbolic(entry):
+        at = cast("Size", entry)
+        position = _from_end(size, at) if is_surely_less(at, 0) else as_size(at)
+        if is_surely_less(position, 0) or is_surely_less(size, position + 1):
+            _out_of_range(expr, axis, at, name)
+        return position
     if isinstance(entry, slice):
         if entry.step not in (None, 1):
             raise ConstructionError(f"Index {name!r}: slices have no step", nodes=[expr], axis=axis, found=entry)
-        bounds = [0 if entry.start is None else entry.start, size if entry.stop is None else entry.stop]
-        start, stop = (bound + size if bound < 0 else bound for bound in bounds)
-        if not 0 <= start <= stop <= size:
+        bounds: list[Size] = [0 if entry.start is None else entry.start, size if entry.stop is None else entry.stop]
+        start, stop = [_from_start(size, bound) for bound in bounds]
+        if is_surely_less(start, 0) or is_surely_less(stop, start) or is_surely_less(size, stop):
             raise ShapeError(
                 f"Index {name!r}: slice {_slice_text(entry)} does not fit axis {axis} of size {size}",
                 nodes=[expr],
@@ -178,20 +208,50 @@ def _normalise(expr: Expr, axis: int, entry: IndexEntry, name: str | None) -> En
             expected="1-d int64",
             found=f"{positions.ndim}-d {positions.dtype}",
         )
+    if is_symbolic(size):
+        if positions.numel() and int(positions.min()) < 0:
+            raise ShapeError(
+                f"Index {name!r}: positions on axis {axis} count from the end of an axis of symbolic size {size}",
+                nodes=[expr],
+                axis=axis,
+                expected="positions from 0",
+                found=int(positions.min()),
+                hint="count from 0, or index with a single int or a slice",
+            )
+        return FrozenTensor(positions)
     if positions.numel() and (int(positions.min()) < -size or int(positions.max()) >= size):
         bad = positions[(positions < -size) | (positions >= size)]
         _out_of_range(expr, axis, int(bad[0]), name)
     return FrozenTensor(torch.where(positions < 0, positions + size, positions))
 
 
-def _out_of_range(expr: Expr, axis: int, entry: int, name: str | None) -> NoReturn:
+def is_position(entry: Entry) -> bool:
+    """Whether a stored entry picks one position, so that the axis goes."""
+    return isinstance(entry, int) or is_symbolic(entry)
+
+
+def _from_start(size: Size, bound: Size) -> Size:
+    """A bound of a slice, counted from the start."""
+    if type(bound) is int:
+        return bound if bound >= 0 else _from_end(size, bound)
+    return _from_end(size, bound) if is_surely_less(bound, 0) else as_size(bound)
+
+
+def _from_end(size: Size, count: Size) -> Size:
+    """The position, perhaps before the first, that `count` (negative) stands for."""
+    position = size + count
+    return position if type(position) is int else as_size(position)
+
+
+def _out_of_range(expr: Expr, axis: int, entry: Size | str, name: str | None) -> NoReturn:
+    size = expr.shape[axis]
     raise ShapeError(
-        f"Index {name!r}: {entry} is out of range for axis {axis} of size {expr.shape[axis]}",
+        f"Index {name!r}: {entry} is out of range for {axis_text(expr, axis)} of size {size}",
         nodes=[expr],
         axis=axis,
-        expected=f"{-expr.shape[axis]} to {expr.shape[axis] - 1}",
+        expected=f"{-size} to {size - 1}",
         found=entry,
-        hint=f"positions on axis {axis} go from 0 to {expr.shape[axis] - 1}, or from -1 down to {-expr.shape[axis]}",
+        hint=f"positions on axis {axis} go from 0 to {size - 1}, or from -1 down to {-size}",
     )
 
 
@@ -203,9 +263,9 @@ def _entry_text(entry: Entry) -> str:
     match entry:
         case None:
             return ":"
-        case int():
-            return str(entry)
         case (start, stop):
             return f"{start}:{stop}"
         case FrozenTensor():
             return f"[{entry.digest[:8]}]" if len(entry.value) > 8 else str([int(i) for i in entry.value])
+        case position:
+            return str(position)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,10 +11,12 @@ import torch
 from scrub.graph.add import Add
 from scrub.graph.array import Array
 from scrub.graph.batching import common_batch
-from scrub.graph.errors import BatchError, ModuleBindingError
-from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape, union_of_symbols
+from scrub.graph.errors import BatchError, ModuleBindingError, ShapeError
+from scrub.graph.expr import RESIZES, AxisMap, AxisUse, Expr, union_in_order
 from scrub.graph.rearrange import repeat_axes
 from scrub.graph.registry import node
+from scrub.graph.size_solving import decidable, solve_sizes
+from scrub.graph.sizes import Shape, Size, is_symbolic, mismatch_hint, replace_in_size
 from scrub.graph.symbol import Symbol
 
 
@@ -25,7 +27,8 @@ class ModuleArgSpec:
     Attributes:
         symbol: what stands for it in the body.
         batchable: whether an argument may have more axes than the symbol.
-        expandable: whether trailing sizes may differ where the symbol's are symbolic.
+        expandable: whether trailing sizes may differ where the symbol's are symbolic. If not, its size variables are
+            the same inside the body and outside.
 
     >>> ModuleArgSpec(Symbol.new_from_name((2,), "x"), batchable=False).symbol.name
     'x'
@@ -136,10 +139,13 @@ class Module(Expr):
         cls, children: tuple[Expr, ...], params: tuple[Any, ...], name: str | None
     ) -> tuple[Shape, torch.dtype | None]:
         body, *args = children
+        is_resized = False
         for spec, arg in zip(params, args, strict=True):
             symbol: Symbol = spec.symbol
             rank = arg.ndim - symbol.ndim
-            if rank < 0 or arg.shape[rank:] != symbol.shape:
+            if rank >= 0 and symbol.free_sizes and arg.shape[rank:] != symbol.shape:
+                is_resized = True
+            elif rank < 0 or arg.shape[rank:] != symbol.shape:
                 axis = next(
                     (i - symbol.ndim for i in range(symbol.ndim) if rank < 0 or arg.shape[rank + i] != symbol.shape[i]),
                     None,
@@ -150,7 +156,7 @@ class Module(Expr):
                     axis=axis,
                     expected=symbol.shape,
                     found=arg.shape,
-                    hint="trailing sizes must agree; axes in front of them are batch axes",
+                    hint=mismatch_hint(arg.shape, "trailing sizes must agree; axes in front of them are batch axes"),
                 )
             if rank and not spec.batchable:
                 raise BatchError(
@@ -160,13 +166,68 @@ class Module(Expr):
                     found=arg.shape,
                 )
         ranks = [arg.ndim - spec.symbol.ndim for spec, arg in zip(params, args, strict=True)]
-        return common_batch(f"Module {name!r}", args, ranks) + body.shape, body.dtype
+        batch = common_batch(f"Module {name!r}", args, ranks)
+        if not is_resized:
+            return batch + body.shape, body.dtype
+        sizes = _solve(name, children, params)
+        try:
+            return batch + tuple(replace_in_size(size, sizes) for size in body.shape), body.dtype
+        except ShapeError as error:
+            raise ModuleBindingError(
+                f"Module {name!r}: the body's shape is {list(body.shape)}, but {error.problem}",
+                nodes=children,
+                expected=body.shape,
+                found=sizes,
+                hint="bind arguments of sizes that the body can be made for",
+            ) from error
 
     @classmethod
     def infer_free_symbols(cls, children: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Symbol, ...]:
         bound = {spec.symbol for spec in params}
         own = tuple(symbol for symbol in children[0].free_symbols if symbol not in bound)
-        return union_of_symbols([own, *(child.free_symbols for child in children[1:])])
+        return union_in_order([own, *(child.free_symbols for child in children[1:])])
+
+    @classmethod
+    def infer_free_sizes(cls, children: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
+        symbols: list[Symbol] = [spec.symbol for spec in params]
+        inside = union_in_order([children[0].free_sizes, *(symbol.free_sizes for symbol in symbols)])
+        bound = _bound_sizes(children[0], params)
+        own = tuple(variable for variable in inside if variable not in bound)
+        flag = RESIZES if _is_resized(children[1:], params) else 0
+        return union_in_order([own, *(child.free_sizes for child in children[1:])]), flag
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether the body is written for other sizes than it is called with."""
+        return _is_resized(self.args, self.params)
+
+    @property
+    def bound_sizes(self) -> tuple[Any, ...]:
+        """Size variables of the body that the arguments decide.
+
+        These are the ones that the parameters' sizes determine, except what is also a size of a free symbol of the
+        body that this module does not bind: such a symbol is the same inside and outside, and so are its sizes.
+        """
+        return _bound_sizes(self.body, self.params)
+
+    def solved_sizes(self) -> dict[Any, Size]:
+        """What the arguments make of each of `bound_sizes`.
+
+        >>> from scrub.graph.sizes import symbolic_sizes
+        >>> (n,) = symbolic_sizes("n")
+        >>> x = Symbol.new_from_name((n,), "x")
+        >>> Module(ModuleSpec(Add(x, x), [x]), x=Array(torch.ones(3))).solved_sizes()
+        {n: 3}
+        """
+        return _solve(self.name, self.children, self.params)
+
+    def resized(self, children: tuple[Expr, ...], transform: Callable[[Size], Size]) -> Expr:
+        """The module with its parameters resized too: for when the body among the new children is."""
+        specs = tuple(
+            ModuleArgSpec(spec.symbol.resized((), transform).cast(Symbol), spec.batchable, spec.expandable)
+            for spec in self.params
+        )
+        return Module.make(children, specs, self.name)
 
     @property
     def num_batch(self) -> int:
@@ -175,8 +236,8 @@ class Module(Expr):
 
     def axis_map(self) -> AxisMap:
         args = tuple(
-            tuple(self.num_batch - rank + i if i < rank else AxisUse.FIXED for i in range(arg.ndim))
-            for arg, rank in zip(self.args, self._ranks(), strict=True)
+            (*range(self.num_batch - rank, self.num_batch), *map(_use, spec.symbol.shape))
+            for spec, rank in zip(self.params, self._ranks(), strict=True)
         )
         return (tuple(self.num_batch + i for i in range(self.body.ndim)), *args)
 
@@ -209,3 +270,28 @@ class Module(Expr):
         x, y = Array(torch.ones(3, 2), "x"), Array(torch.arange(2.0), "y")
         yield cls(spec, "call", a=x, b=y)
         yield cls(ModuleSpec(b, [a, b], allow_unused=True), "ignores a", a=x, b=y)
+
+
+def _use(size: Size) -> AxisUse:
+    """What a parameter's axis is to the call: one of symbolic size may have any size."""
+    return AxisUse.MIXED if is_symbolic(size) else AxisUse.FIXED
+
+
+def _is_resized(args: Sequence[Expr], params: Sequence[ModuleArgSpec]) -> bool:
+    return any(
+        arg.shape[arg.ndim - spec.symbol.ndim :] != spec.symbol.shape for arg, spec in zip(args, params, strict=True)
+    )
+
+
+def _bound_sizes(body: Expr, params: Sequence[ModuleArgSpec]) -> tuple[Any, ...]:
+    if not any(spec.symbol.free_sizes for spec in params):
+        return ()
+    bound = {spec.symbol for spec in params}
+    rigid = {v for symbol in body.free_symbols if symbol not in bound for v in symbol.free_sizes}
+    rigid |= {v for spec in params if not spec.expandable for v in spec.symbol.free_sizes}
+    return decidable([spec.symbol.shape for spec in params], rigid)
+
+
+def _solve(name: str | None, children: Sequence[Expr], params: Sequence[ModuleArgSpec]) -> dict[Any, Size]:
+    pairs = [(spec.symbol, arg) for spec, arg in zip(params, children[1:], strict=True)]
+    return solve_sizes(f"Module {name!r}", pairs, _bound_sizes(children[0], params))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 
+from scrub.graph.axis_names import AxisNames
 from scrub.graph.errors import ParseError, ScrubError
 from scrub.graph.expr import Expr, Shape
 from scrub.graph.frozen_tensor import FrozenTensor
@@ -53,6 +54,7 @@ class _Open(NamedTuple):
     name: str | None
     label: str | None
     shape: Shape | None
+    axis_names: AxisNames
     kind: str
     params: str
     braces: str | None
@@ -195,11 +197,13 @@ class _Reading:
             self._add(node, bound, count)
             return
         try:
-            sizes = None if shape is None else parse_shape(shape)
+            sizes, names = (None, ()) if shape is None else parse_shape(shape)
         except ValueError as error:
             self._fail(number, line, str(error), hint="a shape is written [2, 3]; a scalar's is []")
         own = head or name or ""
-        self.stack.append(_Open(number, line, own, given, label, sizes, kind, params, braces, bound, count, [], []))
+        self.stack.append(
+            _Open(number, line, own, given, label, sizes, names, kind, params, braces, bound, count, [], [])
+        )
 
     def _is_regular(self, groups: tuple[Any, ...]) -> bool:
         """Whether this is a line with a name in quotes or without; else it begins with a derived name."""
@@ -297,6 +301,7 @@ class _Reading:
             part.arguments,
             self.identifiers.tensor,
             self.identifiers.uuid,
+            part.axis_names,
         )
         try:
             if part.braces is not None:
@@ -322,6 +327,15 @@ class _Reading:
                 hint="correct the one that is wrong; the shape may be left out",
                 expected=part.shape,
                 found=node.shape,
+            )
+        if any(part.axis_names) and node.axis_names != part.axis_names:
+            self._fail(
+                part.number,
+                part.line,
+                f"written with axes named {list(part.axis_names)}, but what is below gives {list(node.axis_names)}",
+                hint="only leaves and SetSymbolicShape name axes; elsewhere the names may be left out",
+                expected=part.axis_names,
+                found=node.axis_names,
             )
         if part.label is not None:
             if self.by_label.setdefault(part.label, node) is not node:

@@ -6,8 +6,6 @@ tensor axis; an empty group is an axis of size 1. Numbers that stand on the righ
 
 from __future__ import annotations
 
-import math
-import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -18,6 +16,7 @@ from scrub.graph.array import Array
 from scrub.graph.errors import ConstructionError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.registry import node
+from scrub.graph.sizes import Size, as_size, mismatch_hint, product, quotient
 
 Groups = tuple[tuple[int, ...], ...]
 _TOKEN = re.compile(r"\(|\)|[^\s()]+")
@@ -30,21 +29,22 @@ class Rearrange(Expr):
     Args:
         expr: what to rearrange.
         spec: for example "a (b c) -> c b a", "a 1 -> a", "a -> a 10".
-        sizes: sizes of elementary axes that the shape does not decide.
+        sizes: sizes of elementary axes that the shape does not decide, ints or symbolic.
 
     >>> Rearrange(Array(torch.zeros(2, 6)), "a (b c) -> c b a", b=2).shape
     (3, 2, 2)
     """
 
     __slots__ = ()
+    sizes_at = (2,)
 
-    def __new__(cls, expr: Expr, spec: str, name: str | None = None, **sizes: int) -> Self:
+    def __new__(cls, expr: Expr, spec: str, name: str | None = None, **sizes: Size) -> Self:
         left, right, known = _parse(spec, sizes)
         return cls.from_groups(expr, left, right, known, name=name)
 
     @classmethod
     def from_groups(
-        cls, expr: Expr, left: Groups, right: Groups, sizes: Mapping[int, int], name: str | None = None
+        cls, expr: Expr, left: Groups, right: Groups, sizes: Mapping[int, Size], name: str | None = None
     ) -> Self:
         """The same from groups of axis numbers; `sizes` of what neither the shape nor a single-axis group decides."""
         order = list(dict.fromkeys(axis for group in (*left, *right) for axis in group))
@@ -76,7 +76,7 @@ class Rearrange(Expr):
         return self.params[1]
 
     @property
-    def sizes(self) -> tuple[int | None, ...]:
+    def sizes(self) -> tuple[Size | None, ...]:
         """Size of each elementary axis that the child's shape does not decide."""
         return self.params[2]
 
@@ -86,7 +86,7 @@ class Rearrange(Expr):
     ) -> tuple[Shape, torch.dtype | None]:
         sizes = _solve(f"Rearrange {name!r}", children[0], params)
         right: Groups = params[1]
-        return tuple(math.prod([sizes[axis] for axis in group]) for group in right), children[0].dtype
+        return tuple(product([sizes[axis] for axis in group]) for group in right), children[0].dtype
 
     def axis_map(self) -> AxisMap:
         return (
@@ -151,12 +151,12 @@ def _renumber(groups: Groups, number: Mapping[int, int]) -> Groups:
     return tuple(tuple(number[axis] for axis in group) for group in groups)
 
 
-def _parse(spec: str, sizes: Mapping[str, int]) -> tuple[Groups, Groups, dict[int, int]]:
+def _parse(spec: str, sizes: Mapping[str, Size]) -> tuple[Groups, Groups, dict[int, Size]]:
     sides = spec.split("->")
     if len(sides) != 2:
         raise ConstructionError(f"Rearrange: {spec!r} needs one '->'", found=spec, hint="for example 'a b -> b a'")
     numbers: dict[str, int] = {}
-    known: dict[int, int] = {}
+    known: dict[int, Size] = {}
     parsed: list[Groups] = []
     for is_right, side in enumerate(sides):
         groups: list[tuple[int, ...]] = []
@@ -196,11 +196,11 @@ def _parse(spec: str, sizes: Mapping[str, int]) -> tuple[Groups, Groups, dict[in
     for axis_name, size in sizes.items():
         if axis_name not in numbers:
             raise ConstructionError(f"Rearrange: {spec!r} has no axis {axis_name!r}", found=axis_name)
-        known[numbers[axis_name]] = operator.index(size)
+        known[numbers[axis_name]] = as_size(size)
     return parsed[0], parsed[1], known
 
 
-def _solve(what: str, child: Expr, params: tuple[Any, ...]) -> list[int]:
+def _solve(what: str, child: Expr, params: tuple[Any, ...]) -> list[Size]:
     """Size of every elementary axis, or the error that says what does not fit."""
     left: Groups = params[0]
     right: Groups = params[1]
@@ -216,21 +216,27 @@ def _solve(what: str, child: Expr, params: tuple[Any, ...]) -> list[int]:
         flat = [axis for group in side for axis in group]
         if len(flat) != len(set(flat)):
             raise ConstructionError(f"{what}: an axis stands twice on one side of {text!r}", hint="Einsum does this")
-    solved: list[int | None] = list(params[2])
+    solved: list[Size | None] = list(params[2])
     for position, (group, size) in enumerate(zip(left, child.shape, strict=True)):
+        if len(group) == 1 and solved[group[0]] is None:
+            solved[group[0]] = size
+            continue
         unknown = [axis for axis in group if solved[axis] is None]
-        rest = math.prod(solved[axis] or 0 for axis in group if solved[axis] is not None)
+        rest = product(solved[axis] for axis in group if solved[axis] is not None)
         if len(unknown) > 1 or (unknown and rest == 0):
             raise ShapeError(f"{what}: sizes of axis {position} in {text!r} are not decided", axis=position)
         if unknown:
-            solved[unknown[0]] = size // rest
-        if math.prod(solved[axis] or 0 for axis in group) != size:
+            solved[unknown[0]] = quotient(size, rest)
+        if product(solved[axis] for axis in group) != size:
             raise ShapeError(
                 f"{what}: axis {position} of {child!r} is {size}, which {text!r} cannot split",
                 nodes=[child],
                 axis=position,
                 expected=f"a multiple of {rest}" if group else 1,
                 found=size,
+                hint=mismatch_hint(
+                    (size, rest), "give sizes whose product is that of the axis; an axis of size 1 is written 1"
+                ),
             )
     on_right = {axis for group in right for axis in group}
     for axis, size in enumerate(solved):

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 import torch
 
+from scrub.graph.axis_names import axis_text
 from scrub.graph.errors import DtypeError, ShapeError
-from scrub.graph.expr import Expr, Shape
+from scrub.graph.expr import Expr
+from scrub.graph.sizes import Shape, Size, mismatch_hint
 
 _NAMESPACE = uuid.UUID("5c2ab0de-0000-4000-8000-736372756200")  # fixed, so that named identifiers never change
 
@@ -17,14 +19,6 @@ _NAMESPACE = uuid.UUID("5c2ab0de-0000-4000-8000-736372756200")  # fixed, so that
 def uuid_from_name(name: str) -> str:
     """The same uuid for the same name, in every process."""
     return str(uuid.uuid5(_NAMESPACE, name))
-
-
-def as_shape(shape: Sequence[int]) -> Shape:
-    """A tuple of non-negative ints, or a `ShapeError`."""
-    sizes = tuple(int(size) for size in shape)
-    if any(size < 0 for size in sizes):
-        raise ShapeError(f"sizes cannot be negative: {sizes}", found=sizes)
-    return sizes
 
 
 def resolve_axis(problem: str, axis: int, ndim: int, *, nodes: Sequence[Expr], hint: str) -> int:
@@ -37,7 +31,7 @@ def resolve_axis(problem: str, axis: int, ndim: int, *, nodes: Sequence[Expr], h
 def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
     """Shape of an elementwise operation, by numpy's rule."""
     ndim = max((child.ndim for child in children), default=0)
-    result = [1] * ndim
+    result: list[Size] = [1] * ndim
     source: list[Expr | None] = [None] * ndim
     for child in children:
         offset = ndim - child.ndim
@@ -46,12 +40,16 @@ def broadcast_shapes(what: str, children: Sequence[Expr]) -> Shape:
                 continue
             if source[axis] is not None:
                 raise ShapeError(
-                    f"{what}: axis {axis - ndim} is {result[axis]} in {source[axis]!r} but {size} in {child!r}",
+                    f"{what}: {axis_text(child, axis - ndim)} is {result[axis]} in {source[axis]!r} "
+                    f"but {size} in {child!r}",
                     nodes=children,
                     axis=axis - ndim,
                     expected=result[axis],
                     found=size,
-                    hint="only axes of size 1 broadcast, aligned from the right; insert axes with Rearrange",
+                    hint=mismatch_hint(
+                        (result[axis], size),
+                        "only axes of size 1 broadcast, aligned from the right; insert axes with Rearrange",
+                    ),
                 )
             result[axis], source[axis] = size, child
     return tuple(result)

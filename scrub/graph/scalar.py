@@ -7,10 +7,11 @@ from typing import Any, Self
 
 import torch
 
+from scrub.graph.axis_names import as_axis_names
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import AxisMap, Expr, Shape
 from scrub.graph.registry import node
-from scrub.graph.rules import as_shape
+from scrub.graph.sizes import Size, as_shape
 
 
 @node
@@ -22,8 +23,17 @@ class Scalar(Expr):
     """
 
     __slots__ = ()
+    axis_names_at = 2
+    sizes_at = (1,)
 
-    def __new__(cls, value: float, shape: Sequence[int] = (), name: str | None = None) -> Self:
+    def __new__(
+        cls,
+        value: float,
+        shape: Sequence[Size] = (),
+        name: str | None = None,
+        *,
+        axis_names: Sequence[str | None] | None = None,
+    ) -> Self:
         if not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConstructionError(
                 f"Scalar {name!r}: expected an int or a float, found {type(value).__name__}",
@@ -35,7 +45,8 @@ class Scalar(Expr):
             if isinstance(value, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
                 value = kind(value)
                 break
-        return cls.make((), (value, as_shape(shape)), name)
+        names = as_axis_names(f"Scalar {name!r}", axis_names, len(shape)) if axis_names is not None else ()
+        return cls.make((), (value, as_shape(shape), *names), name)
 
     @property
     def value(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -11,10 +11,10 @@ from scrub.graph.array import Array
 from scrub.graph.errors import ConstructionError, ShapeError
 from scrub.graph.expr import AxisMap, AxisUse, Expr, Shape
 from scrub.graph.frozen_tensor import FrozenTensor
-from scrub.graph.index import Entry, I, Index, IndexEntry
+from scrub.graph.index import Entry, I, Index, IndexEntry, is_position
 from scrub.graph.registry import node
-from scrub.graph.rules import as_shape
 from scrub.graph.scalar import Scalar
+from scrub.graph.sizes import Size, as_shape, map_sizes
 
 
 @node
@@ -38,8 +38,9 @@ class Scatter(Expr):
     """
 
     __slots__ = ()
+    sizes_at = (0, 1)
 
-    def __new__(cls, expr: Expr, idx: Sequence[IndexEntry], shape: Sequence[int], name: str | None = None) -> Self:
+    def __new__(cls, expr: Expr, idx: Sequence[IndexEntry], shape: Sequence[Size], name: str | None = None) -> Self:
         what = f"Scatter {name!r}"
         sizes = as_shape(shape)
         try:
@@ -107,13 +108,20 @@ class Scatter(Expr):
             tuple(
                 axis if entry is None else AxisUse.FIXED
                 for axis, entry in enumerate(self.entries)
-                if not isinstance(entry, int)
+                if not is_position(entry)
             ),
         )
+
+    def name_map(self) -> AxisMap:
+        return (tuple(axis for axis, entry in enumerate(self.entries) if not is_position(entry)),)
 
     def batched(self, children: tuple[Expr, ...], ranks: tuple[int, ...], batch: Shape) -> Expr:
         whole = (None,) * ranks[0]
         return Scatter.make(children, (whole + self.entries, whole + self.params[1]), self.name)
+
+    def resized(self, children: tuple[Expr, ...], transform: Callable[[Size], Size]) -> Expr:
+        idx = tuple(_as_given(map_sizes(entry, transform)) for entry in self.entries)
+        return Scatter(children[0], idx, map_sizes(self.shape, transform), self.name)
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         value = values[0]
@@ -154,9 +162,9 @@ class Scatter(Expr):
 def _full_shape(child: Shape, entries: Sequence[Entry], kept: Sequence[Any]) -> Shape:
     """The shape of the result: axes filled whole have the child's size, which may change; the others keep theirs."""
     own = iter(child)
-    shape: list[int] = []
+    shape: list[Size] = []
     for entry, size in zip(entries, kept, strict=True):
-        child_size = None if isinstance(entry, int) else next(own, 0)
+        child_size = None if is_position(entry) else next(own, 0)
         shape.append(child_size if entry is None and child_size is not None else size)
     return tuple(shape)
 
@@ -172,9 +180,9 @@ def _as_given(entry: Entry) -> IndexEntry:
     match entry:
         case None:
             return slice(None)
-        case int():
-            return entry
         case (start, stop):
             return slice(start, stop)
-        case _:
+        case FrozenTensor():
             return entry.value
+        case position:
+            return position

@@ -17,6 +17,8 @@ from scrub.graph.index import Index, IndexEntry
 from scrub.graph.module import Module
 from scrub.graph.rules import broadcast_shapes, resolve_axis
 from scrub.graph.scalar import Scalar
+from scrub.graph.size_values import reciprocal_of_size
+from scrub.graph.sizes import Shape, product
 from scrub.graph.tag import Tag
 from scrub.graph.walk import rebuild
 
@@ -98,10 +100,7 @@ def mean(
     """
     axes = tuple(range(expr.ndim))
     reduced = _axes(expr, axis)
-    count = 1
-    for a in reduced:
-        count *= expr.shape[a]
-    factor = Scalar(1.0 / count if count else float("nan"), name=scalar_name)
+    factor = reciprocal_of_size(product(expr.shape[a] for a in reduced), scalar_name)
     return Einsum((expr, axes), (factor, ()), out_axes=tuple(a for a in axes if a not in reduced), name=name)
 
 
@@ -127,7 +126,8 @@ def cast(expr: Expr, *, dtype: torch.dtype | None = None, device: torch.device |
         if not isinstance(node, Array):
             return node.with_children(children)
         target = dtype if node.value.is_floating_point() else None
-        return Array(node.value.to(device=device, dtype=target), node.name)
+        names = node.axis_names if node.infer_axis_names() else None
+        return Array(node.value.to(device=device, dtype=target), node.name, axis_names=names)
 
     return rebuild([expr], convert)[expr]
 
@@ -142,7 +142,7 @@ def _axes(expr: Expr, axis: int | Sequence[int] | None) -> set[int]:
     }
 
 
-def _broadcast_operand(operand: Expr, shape: tuple[int, ...]) -> tuple[Expr, tuple[int, ...]]:
+def _broadcast_operand(operand: Expr, shape: Shape) -> tuple[Expr, tuple[int, ...]]:
     """The operand with its broadcast axes dropped, and the output axes that remain."""
     offset = len(shape) - operand.ndim
     kept = [axis for axis, size in enumerate(operand.shape) if size == shape[offset + axis] != 1]

@@ -8,9 +8,11 @@ from typing import Any, Self
 
 import torch
 
+from scrub.graph.axis_names import as_axis_names
 from scrub.graph.expr import AxisMap, Expr, Shape
 from scrub.graph.registry import node
-from scrub.graph.rules import as_shape, uuid_from_name
+from scrub.graph.rules import uuid_from_name
+from scrub.graph.sizes import Size, as_shape
 
 
 @node
@@ -23,19 +25,31 @@ class Symbol(Expr):
     """
 
     __slots__ = ()
+    axis_names_at = 2
+    sizes_at = (0,)
 
-    def __new__(cls, shape: Sequence[int], uuid: str, name: str | None = None) -> Self:
-        return cls.make((), (as_shape(shape), uuid), name)
+    def __new__(
+        cls,
+        shape: Sequence[Size],
+        uuid: str,
+        name: str | None = None,
+        *,
+        axis_names: Sequence[str | None] | None = None,
+    ) -> Self:
+        names = as_axis_names(f"Symbol {name!r}", axis_names, len(shape)) if axis_names is not None else ()
+        return cls.make((), (as_shape(shape), uuid, *names), name)
 
     @classmethod
-    def new_with_random_uuid(cls, shape: Sequence[int], name: str | None = None) -> Self:
+    def new_with_random_uuid(
+        cls, shape: Sequence[Size], name: str | None = None, *, axis_names: Sequence[str | None] | None = None
+    ) -> Self:
         """A symbol that equals no other."""
-        return cls(shape, str(uuid_module.uuid4()), name)
+        return cls(shape, str(uuid_module.uuid4()), name, axis_names=axis_names)
 
     @classmethod
-    def new_from_name(cls, shape: Sequence[int], name: str) -> Self:
+    def new_from_name(cls, shape: Sequence[Size], name: str, *, axis_names: Sequence[str | None] | None = None) -> Self:
         """The symbol of that name and shape: the same one in every process."""
-        return cls(shape, uuid_from_name(f"symbol {name} {as_shape(shape)}"), name)
+        return cls(shape, uuid_from_name(f"symbol {name} {as_shape(shape)}"), name, axis_names=axis_names)
 
     @property
     def uuid(self) -> str:

@@ -28,6 +28,7 @@ from scrub.rewrite.modules import (
     remove_unused_inputs,
     rename_on_replaced_path,
 )
+from scrub.rewrite.resize import bind_sizes, conform_all_modules
 from scrub.rewrite.rule import REWRITES, NoMatch, Rule, rewrite
 from scrub.rewrite.search import are_any_found, get, get_paths, get_unique
 from scrub.rewrite.simplify import simplify
@@ -49,9 +50,11 @@ __all__ = [
     "apply_in_traversal",
     "are_any_found",
     "bind",
+    "bind_sizes",
     "canonicalize",
     "checked",
     "children_matcher",
+    "conform_all_modules",
     "count_paths",
     "directly_below",
     "explain",

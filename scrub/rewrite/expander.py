@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from scrub.graph import Expr, ModuleBindingError, Symbol
+from scrub.graph.expr import RESIZES
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite.iterative import IterativeMatcherIn, restrict
+from scrub.rewrite.resize import conform_all_modules
 from scrub.rewrite.substitute import bind
 from scrub.rewrite.update import update
 
@@ -34,7 +36,8 @@ class Expander:
     def run(self, expr: Expr) -> Expr:
         """The expression with everything that is found replaced; itself if nothing is."""
         marks = _Marks()
-        marked = expr
+        # a mark in a body stands for a node outside it, whose sizes are those of the call
+        marked = conform_all_modules(expr) if expr.flags & RESIZES else expr
         for matcher, replacement in self.replacements:
             top_down = restrict(matcher, term_if_matches=True)
             marked = update(marked, top_down, lambda node, r=replacement: marks.put(node, r), assert_any_found=False)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from scrub.graph import Expr, Module, Symbol
+from scrub.graph.expr import RESIZES
+from scrub.rewrite.resize import conform_all_modules
 from scrub.rewrite.states import Next, State
 
 At = Any
@@ -89,6 +91,9 @@ class SeenThrough(Places):
         self._closed: dict[Expr, Place] = {}
 
     def root(self, expr: Expr) -> Place:
+        """The place to start from; modules there have bodies of the sizes they are called with, as if inlined."""
+        if expr.flags & RESIZES:
+            expr = conform_all_modules(expr)
         return self._make(expr, (None,) * len(expr.free_symbols))
 
     def node(self, place: At) -> Expr:

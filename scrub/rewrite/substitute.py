@@ -2,6 +2,9 @@
 
 A value may have leading axes its symbol has not; the nodes above gain them by the batching rule. A module whose *body*
 would gain axes this way is inlined first, since a body is shared by calls with batch axes of their own.
+
+Where a symbol has symbolic sizes, its value decides them, everywhere in the expression; a module whose body is written
+for symbolic sizes gets one for those of the call before anything is put into it.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from scrub.graph import (
 )
 from scrub.graph.rearrange import repeat_axes
 from scrub.graph.rules import uuid_from_name
+from scrub.graph.size_solving import decidable, solve_sizes
+from scrub.rewrite.resize import conform_module, resize
 
 
 def bind(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
@@ -34,6 +39,7 @@ def bind(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
     >>> bind(Add(s, s), {s: Scalar(1.0, (3, 2))}).shape
     (3, 2)
     """
+    expr, values = _with_sizes_of(expr, values)
     reshaping = {symbol for symbol, value in values.items() if value.shape != symbol.shape}
     if not reshaping:
         return _replace(expr, values)
@@ -41,6 +47,16 @@ def bind(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
     result = _replace(inlined, values)
     lost = [s for s in expr.free_symbols if s in reshaping and s not in inlined.free_symbols]
     return _with_batch_of_unused(result, result.ndim - expr.ndim, {symbol: values[symbol] for symbol in lost})
+
+
+def _with_sizes_of(expr: Expr, values: Mapping[Symbol, Expr]) -> tuple[Expr, Mapping[Symbol, Expr]]:
+    """The expression and its symbols with the sizes that the values have; both as they are if none are symbolic."""
+    pairs = [(s, v) for s, v in values.items() if s.free_sizes and s in expr.free_symbols and v.ndim >= s.ndim]
+    variables = decidable([symbol.shape for symbol, _ in pairs], ())
+    if not variables or all(v.shape[v.ndim - s.ndim :] == s.shape for s, v in pairs):
+        return expr, values
+    sizes = solve_sizes(f"binding in {expr!r}", pairs, variables)
+    return resize(expr, sizes), {resize(symbol, sizes).cast(Symbol): value for symbol, value in values.items()}
 
 
 def _with_batch_of_unused(result: Expr, rank: int, unused: Mapping[Symbol, Expr]) -> Expr:
@@ -61,7 +77,7 @@ def substitute(module: Expr) -> Expr:
     >>> substitute(Module(ModuleSpec(Add(a, a, name="double"), [a]), "call", a=Scalar(3.0)))
     'call' [] Add
     """
-    module = module.cast(Module)
+    module = conform_module(module.cast(Module))
     return _finish(module, bind(module.body, module.bindings))
 
 
@@ -86,6 +102,7 @@ def partially_substitute(module: Module, names: Mapping[str, object] | set[str])
     >>> [symbol.name for symbol in partially_substitute(call, {"a"}).bindings]
     ['b']
     """
+    module = conform_module(module)
     chosen = {symbol: arg for symbol, arg in module.bindings.items() if symbol.name in names}
     kept = {symbol: arg for symbol, arg in module.bindings.items() if symbol not in chosen}
     for arg in chosen.values():
@@ -120,7 +137,7 @@ def _inline_where(expr: Expr, condition: Callable[[Module], bool]) -> Expr:
     def transform(node: Expr, children: tuple[Expr, ...]) -> Expr:
         if node not in inlined:
             return node.with_children(children)
-        module = node.with_children(children).cast(Module)
+        module = conform_module(node.with_children(children).cast(Module))
         return _finish(module, _replace(module.body, module.bindings))
 
     return rebuild([expr], transform)[expr]
@@ -146,7 +163,10 @@ def _replace(expr: Expr, values: Mapping[Symbol, Expr]) -> Expr:
     all_symbols = frozenset(values)
 
     def position(node: Expr, active: frozenset[Symbol]) -> tuple[Expr, frozenset[Symbol]]:
-        return node, active.intersection(node.free_symbols)
+        active = active.intersection(node.free_symbols)
+        if isinstance(node, Module) and not active.isdisjoint(_free_in_body(node)):
+            node = conform_module(node)  # a value's sizes are those outside, not the ones that the body calls so
+        return node, active
 
     start = position(expr, all_symbols)
     stack = [start]

@@ -91,7 +91,8 @@ class _Update:
                 is_found, below = places.step(place, at)
                 stack.append((position, below, is_found))
                 stack.extend([(child, None, False) for child in reversed(below) if child not in results])
-        return results[start]
+        result = results[start]
+        return expr if result is places.node(start[0]) else result
 
     def _finish_seen_through(self, position: Position, below: list[Position], is_found: bool) -> Expr:
         node = position[0].node

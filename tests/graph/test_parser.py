@@ -319,10 +319,10 @@ def test_indentation_from_a_docstring_and_guides() -> None:
         ("'a' Index [5]\n  [2] Scalar 1", r"line 1: Index 'a': 5 is out of range"),
         ("'a' Index [1:0]\n  [2] Scalar 1", r"line 1: the slice '1:0' ends before it starts"),
         ("'a' Index 0\n  [2] Scalar 1", r"line 1: expected an index such as"),
-        ("'a' Index [x]\n  [2] Scalar 1", r"line 1: 'x' in an index is not"),
+        ("'a' Index [x.y]\n  [2] Scalar 1", r"line 1: 'x.y' in an index is not"),
         ("'a' Index [[0, y]]\n  [2] Scalar 1", r"line 1: \[0, y\] in an index does not hold positions"),
         ("'a' Rearrange a b\n  [2, 2] Scalar 1", r"line 1: expected a rearrangement"),
-        ("'a' Rearrange a -> a b, b=x\n  [2] Scalar 1", r"line 1: 'x' is not a size"),
+        ("'a' Rearrange a -> a b, b=f(x)\n  [2] Scalar 1", r"line 1: 'f\(x\)' is not a size"),
         ("'a' GeneralFunction hardmax\n  [2] Scalar 1", r"line 1: unknown function 'hardmax'.*hint: import the module"),
         (
             "'a' GeneralFunction cast\n  [2] Scalar 1",

@@ -1,6 +1,6 @@
 """Functions that `GeneralFunction` applies, one family a file. Importing this package registers them."""
 
-from scrub.graph.functions import cast, elementwise, gen_index, power, reduce, softmax
+from scrub.graph.functions import cast, elementwise, gen_index, last_dim_size, power, reduce, softmax
 from scrub.graph.functions.base import ELEMENTWISE, FUNCTIONS, Function, FunctionShape, function
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "elementwise",
     "function",
     "gen_index",
+    "last_dim_size",
     "power",
     "reduce",
     "softmax",

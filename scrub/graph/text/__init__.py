@@ -1,5 +1,6 @@
 """Expressions as text (SPEC 10): `tree_lines` says which line each node gets, `to_text` and `print` write them."""
 
+from scrub.graph.axis_names import shape_text
 from scrub.graph.text.names import derived_name, display_name
 from scrub.graph.text.params import params_text
 from scrub.graph.text.render import (
@@ -14,7 +15,6 @@ from scrub.graph.text.render import (
     styled_lines,
     to_text,
 )
-from scrub.graph.text.sizes import shape_text
 from scrub.graph.text.tree import Line, Traversal, tree_lines
 
 __all__ = [

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from scrub.graph.axis_names import AxisNames, as_axis_names
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import Expr, Shape
 from scrub.graph.frozen_tensor import FrozenTensor
@@ -22,9 +23,10 @@ from scrub.graph.functions import FUNCTIONS, Function
 from scrub.graph.functions.elementwise import ELEMENTWISE, Elementwise
 from scrub.graph.index import Entry
 from scrub.graph.module import ModuleArgSpec
+from scrub.graph.sizes import is_surely_less, size_text
 from scrub.graph.symbol import Symbol
 from scrub.graph.tag import Tag
-from scrub.graph.text.sizes import parse_size, size_text
+from scrub.graph.text.sizes import parse_size
 from scrub.graph.text.values import Resolver, meta_text, values_text
 
 DIGEST_LENGTH = 32
@@ -39,6 +41,7 @@ class Parts(NamedTuple):
         name, shape: as written; the shape is None where the line has none.
         children: its children.
         arguments: for each child the parameter it is bound to (`! 'in'`), or None.
+        axis_names: as written with the shape.
         resolve: tensors by digest.
         find_uuid: full uuid of a symbol or tag from (what is written, the uuid that its name makes, if it has one).
     """
@@ -49,6 +52,12 @@ class Parts(NamedTuple):
     arguments: Sequence[str | None]
     resolve: Resolver
     find_uuid: Callable[[str, Callable[[], str] | None], str]
+    axis_names: AxisNames = ()
+
+    @property
+    def names(self) -> tuple[AxisNames, ...]:
+        """The parameter of a leaf that holds the names of its axes; it has none where no axis is named."""
+        return as_axis_names("a leaf", self.axis_names, len(self.axis_names))
 
 
 def params_text(node: Expr, *, exact: bool) -> str:
@@ -87,20 +96,17 @@ def _is_plain(text: str) -> bool:
 
 
 def _write_array(node: Expr, exact: bool) -> str | None:
-    if len(node.params) != 1:
-        return None
     frozen: FrozenTensor = node.params[0]
     return f"{frozen.digest}{meta_text(frozen, ' meta {dtype}')}" if exact else frozen.digest[:8]
 
 
 def _write_scalar(node: Expr, exact: bool) -> str | None:
-    is_usual = len(node.params) == 2 and type(node.params[0]) in (int, float, bool)
-    return repr(node.params[0]) if is_usual else None
+    return repr(node.params[0]) if type(node.params[0]) in (int, float, bool) else None
 
 
 def _write_uuid(node: Expr, exact: bool) -> str | None:
-    uuid: object = node.params[-1]
-    if len(node.params) > 2 or type(uuid) is not str or _UUID.fullmatch(uuid) is None:
+    uuid: object = node.params[1] if isinstance(node, Symbol) else node.params[-1]
+    if type(uuid) is not str or _UUID.fullmatch(uuid) is None:
         return None
     return uuid if exact else uuid[:8]
 
@@ -195,27 +201,27 @@ def _read_array(text: str, parts: Parts) -> tuple[Any, ...]:
     digest, *meta = text.split(" ")
     match meta:
         case []:
-            return (parts.resolve(digest, parts.shape, None),)
+            return (parts.resolve(digest, parts.shape, None), *parts.names)
         case ["meta", dtype]:
-            return (parts.resolve(digest, _given(parts.shape), dtype),)
+            return (parts.resolve(digest, _given(parts.shape), dtype), *parts.names)
         case _:
             raise ValueError(f"expected a digest, found {text!r}")
 
 
 def _read_scalar(text: str, parts: Parts) -> tuple[Any, ...]:
     if text in ("True", "False"):
-        return (text == "True", _given(parts.shape))
+        return (text == "True", _given(parts.shape), *parts.names)
     try:
         value = int(text) if re.fullmatch(r"-?\d+", text, flags=re.ASCII) else float(text)
     except ValueError:
         raise ValueError(f"expected a number, found {text!r}") from None
-    return (value, _given(parts.shape))
+    return (value, _given(parts.shape), *parts.names)
 
 
 def _read_symbol(text: str, parts: Parts) -> tuple[Any, ...]:
     shape, name = _given(parts.shape), parts.name
     of_name = None if name is None else lambda: Symbol.new_from_name(shape, name).uuid
-    return (shape, parts.find_uuid(text, of_name))
+    return (shape, parts.find_uuid(text, of_name), *parts.names)
 
 
 def _read_tag(text: str, parts: Parts) -> tuple[Any, ...]:
@@ -388,12 +394,16 @@ def _entry(text: str) -> Entry:
     if text == ":":
         return None
     bounds = text.split(":")
-    if len(bounds) > 2 or not all(re.fullmatch(r"\d+", bound, flags=re.ASCII) for bound in bounds):
+    try:
+        sizes = [parse_size(bound) for bound in bounds[:3]]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2):
         raise ValueError(f"{text!r} in an index is not ':', a position from 0, or start:stop")
-    if len(bounds) == 1:
-        return int(text)
-    start, stop = map(int, bounds)
-    if start > stop:
+    if len(sizes) == 1:
+        return sizes[0]
+    start, stop = sizes
+    if is_surely_less(stop, start):
         raise ValueError(f"the slice {text!r} ends before it starts")
     return (start, stop)
 

@@ -27,12 +27,12 @@ from html import escape
 from itertools import islice
 from typing import NamedTuple
 
+from scrub.graph.axis_names import shape_text
 from scrub.graph.errors import ConstructionError
 from scrub.graph.expr import Expr
 from scrub.graph.fluent import provide
 from scrub.graph.text.names import QUOTED, derived_name, display_name
 from scrub.graph.text.params import params_text
-from scrub.graph.text.sizes import shape_text
 from scrub.graph.text.tree import Line, Traversal, tree_lines
 
 Colorer = Callable[[Expr], str | None]

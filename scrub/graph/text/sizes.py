@@ -1,50 +1,35 @@
-"""Shapes as text: the only place of the text form that says how a size is written and read."""
+"""Shapes as the parser reads them: sizes and names of axes, with `ValueError` for what is none."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from scrub.graph.expr import Expr, Shape
-
-
-def shape_text(node: Expr) -> str:
-    """The shape in brackets.
-
-    >>> from scrub.graph import Scalar
-    >>> shape_text(Scalar(0.0, (2, 3)))
-    '[2, 3]'
-    """
-    return _shape_text(node.shape)
+from scrub.graph import axis_names, sizes
+from scrub.graph.axis_names import AxisNames
+from scrub.graph.errors import ConstructionError, ShapeError
+from scrub.graph.sizes import Shape, Size
 
 
 @lru_cache(maxsize=4096)
-def _shape_text(shape: Shape) -> str:
-    return f"[{', '.join(map(size_text, shape))}]"
+def parse_shape(text: str) -> tuple[Shape, AxisNames]:
+    """The sizes between the brackets, and the names of axes. Raises `ValueError` for what is none.
 
-
-@lru_cache(maxsize=4096)
-def parse_shape(text: str) -> Shape:
-    """The sizes between the brackets. Raises `ValueError` for what is no size.
-
-    >>> parse_shape("2, 3")
-    (2, 3)
+    >>> parse_shape("pos:2, 3")
+    ((2, 3), ('pos', None))
     """
-    return tuple(parse_size(size) for size in text.split(",")) if text.strip() else ()
+    try:
+        return axis_names.parse_shape(f"[{text}]")
+    except (ShapeError, ConstructionError) as error:
+        raise ValueError(error.problem) from error
 
 
-def size_text(size: object) -> str:
-    """One size."""
-    return str(size)
+def parse_size(text: str) -> Size:
+    """Inverse of `size_text`. Raises `ValueError` for what is no size.
 
-
-def parse_size(text: str) -> int:
-    """Inverse of `size_text`."""
-    text = text.strip()
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{text!r} is not a size")
-    return int(text)
-
-
-def is_symbolic(value: object) -> bool:
-    """Whether a parameter is a size that is not a number."""
-    return type(value).__module__.partition(".")[0] == "sympy"
+    >>> parse_size("3")
+    3
+    """
+    try:
+        return sizes.parse_size(text)
+    except ShapeError as error:
+        raise ValueError(error.problem) from error

@@ -21,9 +21,10 @@ from scrub.graph.frozen_tensor import FrozenTensor
 from scrub.graph.functions import FUNCTIONS, Function
 from scrub.graph.functions.base import function_name
 from scrub.graph.module import ModuleArgSpec
+from scrub.graph.sizes import is_symbolic, size_text
 from scrub.graph.symbol import Symbol
 from scrub.graph.text.names import QUOTED, unquoted
-from scrub.graph.text.sizes import is_symbolic, parse_size, size_text
+from scrub.graph.text.sizes import parse_size
 
 Resolver = Callable[[str, tuple[Any, ...] | None, str | None], FrozenTensor]
 """The tensor of a digest; with a shape and a dtype, one on the meta device."""
@@ -54,7 +55,7 @@ def _value_text(value: Any, exact: bool, depth: int = 0) -> str:
         return f":tensor({digest!r}{meta_text(value, ', {shape}, {dtype!r}')})"
     if isinstance(value, ModuleArgSpec):
         symbol = value.symbol
-        parts = (symbol.name, symbol.shape, symbol.uuid, value.batchable, value.expandable)
+        parts = (symbol.name, symbol.shape, symbol.uuid, value.batchable, value.expandable, *symbol.params[2:])
         return f":arg({', '.join(_value_text(part, exact, depth + 1) for part in parts)})"
     if isinstance(value, Function):
         if FUNCTIONS.get(function_name(type(value))) is not type(value):
@@ -143,6 +144,10 @@ def _built(head: str, items: list[Any], resolve: Resolver) -> Any:
             return resolve(digest, items[1], dtype)
         case ":arg", [str() | None as name, tuple(), str() as uuid, bool() as batchable, bool() as expandable]:
             return ModuleArgSpec(Symbol(items[1], uuid, name), batchable, expandable)
+        case ":arg", [*_, tuple()] if len(items) == 6:
+            spec = _built(head, items[:5], resolve)
+            symbol = Symbol(spec.symbol.shape, spec.symbol.uuid, spec.symbol.name, axis_names=items[5])
+            return dataclasses.replace(spec, symbol=symbol)
         case ":size", [str() as size]:
             return parse_size(size)
         case _ if head in FUNCTIONS:

@@ -8,6 +8,7 @@ from scrub.graph import ConstructionError, Cumulant, DiscreteVar, Expr, Module, 
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
 from scrub.rewrite.modules.parameters import bind_apart
+from scrub.rewrite.resize import conform_all_modules
 from scrub.rewrite.states import State, next_for
 
 Position = tuple[Expr, State | None, frozenset[Symbol], bool]
@@ -50,7 +51,7 @@ def apply_in_traversal(expr: Expr, traversal: IterativeMatcherIn, transform: Cal
       'c' [] Scalar 1.0
       'd' [] Scalar 1.0
     """
-    work = _Cut(expr)
+    work = _Cut(conform_all_modules(expr))  # a symbol of what is beyond has its sizes, not those of a body
     cut = work.run(IterativeMatcher(traversal).state)
     result = transform(cut)
     if not isinstance(result, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -10,6 +10,7 @@ from scrub.graph.rearrange import repeat_axes
 from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.modules.parameters import along_own_batch, call_of, parameters_of, under_name_of
+from scrub.rewrite.resize import conform_all_modules
 from scrub.rewrite.states import State, next_for
 
 Namer = Callable[[Module, Expr], str | None]
@@ -44,7 +45,8 @@ def push_down_modules(
     whose body is beyond, stays, on its pushed arguments. At any other node that is the first beyond, or that `skip`
     matches, a module is left that binds those of the parameters that are free in the node: none if there are none; if
     it is such a symbol itself, the argument takes its place. Parameters of several modules meet there in one. With no
-    limit this is `substitute_all_modules`, up to how batch axes are arranged inside.
+    limit this is `substitute_all_modules`, up to how batch axes are arranged inside. Bodies of symbolic sizes are first
+    given those of their calls.
 
     Args:
         expr: what to rewrite.
@@ -70,7 +72,7 @@ def push_down_modules(
         'x' [] Scalar 2.0 ! 's'
       'g' [] Scalar 1.0
     """
-    return _PushDown(Matcher(skip), namer).run(expr, IterativeMatcher(traversal).state)
+    return _PushDown(Matcher(skip), namer).run(conform_all_modules(expr), IterativeMatcher(traversal).state)
 
 
 @dataclass(frozen=True)
