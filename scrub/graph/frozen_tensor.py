@@ -28,7 +28,8 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     data = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     if data.numel():
         flat = data.reshape(-1)
-        flat = flat if flat.stride() == (1,) else flat.new_empty(1).copy_(flat)  # one element is contiguous with any stride
+        if flat.stride() != (1,):  # one element is contiguous with any stride
+            flat = flat.new_empty(1).copy_(flat)
         hasher.update(flat.view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 

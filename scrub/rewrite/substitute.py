@@ -19,12 +19,12 @@ from scrub.graph import (
     common_batch,
     postorder,
     provide,
-    rebuild,
     rebuild_batched,
 )
 from scrub.graph.rearrange import repeat_axes
 from scrub.graph.rules import uuid_from_name
 from scrub.graph.size_solving import decidable, solve_sizes
+from scrub.rewrite.inlining import inline
 from scrub.rewrite.resize import conform_module, resize
 
 
@@ -132,15 +132,12 @@ def _inline_where(expr: Expr, condition: Callable[[Module], bool]) -> Expr:
     if not chosen:
         return expr
     inside = {node for node in postorder([m.body for m in chosen]) if isinstance(node, Module)}
-    inlined = inside | set(chosen)
+    return inline(expr, inside | set(chosen), _inline_one)
 
-    def transform(node: Expr, children: tuple[Expr, ...]) -> Expr:
-        if node not in inlined:
-            return node.with_children(children)
-        module = conform_module(node.with_children(children).cast(Module))
-        return _finish(module, _replace(module.body, module.bindings))
 
-    return rebuild([expr], transform)[expr]
+def _inline_one(module: Module) -> Expr:
+    conformed = conform_module(module)
+    return _finish(conformed, _replace(conformed.body, conformed.bindings))
 
 
 def _finish(module: Module, result: Expr) -> Expr:

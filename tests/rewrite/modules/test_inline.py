@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import torch
@@ -16,7 +15,8 @@ from scrub.rewrite.modules import inline_single_callsite
 from scrub.rewrite.modules.parameters import substitute_apart
 from tests.independent import assert_same, value_of
 from tests.rewrite.modules.calls import array, bound, calls, modules_of, symbol
-from tests.rewrite.test_scale import nested_modules, within
+from tests.rewrite.test_scale import nested_modules
+from tests.steps import num_steps
 
 A, B, W = symbol("a", 2), symbol("b", 2), symbol("w", 2)
 X, Y = array("x", 2), array("y", 2)
@@ -102,8 +102,7 @@ def test_what_is_bound_decides_what_is_shared() -> None:
         calls_of = [rc.Module(spec, None, **{str(spec.symbols[0].name): s}) for spec in (g, h)]
         body = rc.Add(*(rc.Module.from_bindings(body, {s: arg}) for arg in calls_of))
     whole = rc.Module.from_bindings(body, {s: rc.Scalar(1.0)})
-    with within(5):
-        inlined = inline_all(whole)
+    inlined = inline_all(whole)
     assert len(list(rc.postorder([inlined]))) == 81
     assert inlined.evaluate().item() == 4.0**40
 
@@ -118,33 +117,20 @@ def test_what_is_ignored_costs_nothing() -> None:
             rc.Module.from_bindings(rc.Scalar(float(i + j), name=f"{i} {j}"), {t: arg}) for j, arg in enumerate(both)
         ]
         body = rc.Add(*ignoring)
-    with within(5):
-        assert len(list(rc.postorder([inline_all(rc.Module.from_bindings(body, {s: rc.Scalar(1.0)}))]))) == 3
+    assert len(list(rc.postorder([inline_all(rc.Module.from_bindings(body, {s: rc.Scalar(1.0)}))]))) == 3
 
 
 def test_cost_is_linear_in_the_depth_of_nesting() -> None:
-    """Each of the times is for the same number of nodes, nested ten times as deep."""
-
-    def seconds(depth: int) -> float:
-        expr = nested_modules(depth)
-        start = time.process_time()
-        for _ in range(3000 // depth):
-            inlined = inline_all(expr)
-        spent = time.process_time() - start
-        if depth == 300:
-            assert inlined is one_after_another(expr)
-        return spent
-
-    shallow = seconds(300)
-    assert seconds(3000) < 5 * shallow + 1
+    shallow, deep = nested_modules(200), nested_modules(2000)
+    assert inline_all(shallow) is one_after_another(shallow)
+    assert num_steps(lambda: inline_all(deep)) < 10.5 * num_steps(lambda: inline_all(shallow))
 
 
 def test_a_wide_graph_is_walked_once() -> None:
     s = symbol("s")
     terms = [rc.Add(s, rc.Scalar(float(i))) for i in range(20_000)]
     whole = bound(rc.Add(*terms), "call", s=rc.Array(torch.tensor(1.0, dtype=torch.float64), "x"))
-    with within(20):
-        assert len(inline_all(whole).children) == 20_000
+    assert len(inline_all(whole).children) == 20_000
 
 
 def test_single_callsites() -> None:
@@ -188,7 +174,6 @@ def test_single_callsites_generated() -> None:
 
 def test_single_callsites_cost() -> None:
     depth = 3000
-    with within(20):
-        result = inline_single_callsite(nested_modules(depth))
-        assert not modules_of(result)
-        assert result.evaluate().item() == sum(2.0 + i for i in range(depth)) + 1
+    result = inline_single_callsite(nested_modules(depth))
+    assert not modules_of(result)
+    assert result.evaluate().item() == sum(2.0 + i for i in range(depth)) + 1

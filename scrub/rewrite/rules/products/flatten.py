@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from scrub.graph import Einsum, Expr
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 def _cases(maker: Maker) -> Expr:
     if maker.random.random() < 0.4:
         return maker.pattern(Einsum, Einsum)
-    dtype, is_one_dtype = some_dtype(maker), maker.random.random() < 0.5
+    dtype = torch.bool if maker.random.random() < 0.3 else some_dtype(maker)
+    is_one_dtype = maker.random.random() < 0.5
     inner = [
         product_with(maker, part(maker, maker.shape(max_ndim=2), dtype), dtypes=[dtype] if is_one_dtype else DTYPES)
         for _ in range(maker.random.choice([1, 2]))

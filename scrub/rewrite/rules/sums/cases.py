@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scrub.rewrite.testing.maker import Maker
 
 
-NUMBERS = [torch.float64] * 5 + [torch.int64]
+NUMBERS = [torch.float64] * 5 + [torch.int64, torch.int8]
 DTYPES = [*NUMBERS, torch.bool]
 
 

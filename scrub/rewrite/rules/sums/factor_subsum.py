@@ -19,7 +19,8 @@ def _cases(maker: Maker) -> Expr:
     """Several sums over few terms, next to each other or one below the other."""
     shape, dtype = maker.shape(), some_dtype(maker)
     terms: list[Expr] = [array(maker, shape, dtype), part(maker, shape, dtype)]
-    terms += [part(maker, maker.some(shape), dtype) for _ in range(maker.random.choice([1, 2, 3]))]
+    other = dtype if maker.random.random() < 0.7 else some_dtype(maker)
+    terms += [part(maker, maker.some(shape), other) for _ in range(maker.random.choice([1, 2, 3]))]
     result: Expr = terms[0]
     for _ in range(maker.random.choice([2, 3, 4])):
         chosen = [term for term in terms if maker.random.random() < 0.7]

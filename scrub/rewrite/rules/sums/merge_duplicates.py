@@ -26,6 +26,9 @@ def _cases(maker: Maker) -> Expr:
         own = maker.some(shape)
         x = part(maker, own, dtype) if maker.random.random() < 0.5 else array(maker, own, dtype)
         axes = tuple(range(x.ndim))
+        if dtype != torch.bool and maker.random.random() < 0.2:
+            terms += [x, Einsum((Scalar(-1), ()), (x, axes), out_axes=axes)]
+            continue
         for _ in range(maker.random.choice([2, 2, 3])):
             factor = maker.random.choice([1, 1, -1, 2, 60]) if dtype != torch.bool else 1
             times = Einsum((Scalar(factor), ()), (x, axes), out_axes=axes, name=maybe_name(maker))
