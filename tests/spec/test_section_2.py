@@ -11,7 +11,17 @@ import torch
 
 import scrub as rc
 from scrub import I, S
-from scrub.graph import ELEMENTWISE, FUNCTIONS, Conv, GeneralFunction, Scatter, function, rebuild_batched
+from scrub.graph import (
+    ELEMENTWISE,
+    FUNCTIONS,
+    Conv,
+    GeneralFunction,
+    Scatter,
+    SetSymbolicShape,
+    function,
+    rebuild_batched,
+    symbolic_sizes,
+)
 from scrub.graph.functions.base import Function, FunctionShape
 from tests.independent import assert_same
 
@@ -266,7 +276,7 @@ def test_2_6_every_elementwise_function_against_its_definition(name: str) -> Non
     assert made.function_shape().num_opaque == 0
 
 
-@pytest.mark.parametrize("name", ["softmax", "log_softmax", "min", "max", "pow", "cast"])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "min", "max", "last_dim_size", "pow", "cast"])
 def test_2_6_the_other_functions_are_registered(name: str) -> None:
     """SPEC 2.6: "one trailing axis: ...; reducing the last axis: ...; `pow` broadcasts; `cast`"."""
     assert name in FUNCTIONS
@@ -282,10 +292,11 @@ def test_2_6_softmax_and_log_softmax_over_one_trailing_axis() -> None:
 
 
 def test_2_6_extremes_reduce_the_last_axis() -> None:
-    """SPEC 2.6: "reducing the last axis: `min max`"."""
+    """SPEC 2.6: "reducing the last axis: `min max last_dim_size`"."""
     x = rc.Array(torch.tensor([[3.0, -1.0, 2.0], [0.0, 5.0, 5.0]]))
     assert GeneralFunction(x, spec=FUNCTIONS["min"]()).evaluate().tolist() == [-1.0, 0.0]
     assert GeneralFunction(x, spec=FUNCTIONS["max"]()).evaluate().tolist() == [3.0, 5.0]
+    assert GeneralFunction(x, spec=FUNCTIONS["last_dim_size"]()).evaluate().tolist() == [3, 3]
 
 
 def test_2_6_pow_broadcasts() -> None:
@@ -467,3 +478,64 @@ def test_2_8_moving_device_moves_everything() -> None:
     ]
     with pytest.raises(rc.DeviceError, match="lie on cpu and meta"):
         rc.Add(rc.Array(V), rc.cast(rc.Array(V), device="meta"))
+
+
+# ---- 2.9 -----------------------------------------------------------------------------------------------------------
+
+N, M = symbolic_sizes("n m")
+
+
+def test_2_9_sizes_are_ints_or_sympy_expressions() -> None:
+    """SPEC 2.9: "Sizes: int or sympy expression": sums, products and quotients of them."""
+    x = rc.Symbol.new_from_name((N, 2 * M), "x")
+    assert x.shape == (N, 2 * M)
+    assert rc.Concat(x, x, axis=0).shape == (2 * N, 2 * M)
+    assert rc.Rearrange(x, "a b -> (a b)").shape == (2 * N * M,)
+    assert rc.Rearrange(x, "a (b c) -> a b c", b=2).shape == (N, 2, M)
+    assert rc.Einsum.from_string("ab,ab->b", x, x).shape == (2 * M,)
+    with pytest.raises(rc.ShapeError):
+        rc.Einsum.from_string("a,a->", rc.Symbol.new_from_name((N,), "u"), rc.Symbol.new_from_name((M,), "v"))
+
+
+def test_2_9_binding_a_module_solves_for_the_symbols() -> None:
+    """SPEC 2.9: "Binding a module solves for the symbols": from sums and products as well."""
+    x, w = rc.Symbol.new_from_name((N,), "x"), rc.Symbol.new_from_name((N * M, N + M), "w")
+    spec = rc.ModuleSpec(rc.Einsum.from_string("a,bc->abc", x, w), [x, w])
+    call = rc.Module(spec, "call", x=rc.Array(torch.ones(3)), w=rc.Array(torch.ones(12, 7)))
+    assert call.cast_module().solved_sizes() == {N: 3, M: 4}
+    assert call.shape == tuple(call.evaluate().shape) == (3, 12, 7)
+
+
+def test_2_9_an_unsatisfiable_binding_names_the_axis() -> None:
+    """SPEC 2.9: "an unsatisfiable binding names the axis"."""
+    x, w = rc.Symbol.new_from_name((N,), "x"), rc.Symbol.new_from_name((2 * N, M), "w")
+    spec = rc.ModuleSpec(rc.Einsum.from_string("a,bc->abc", x, w), [x, w])
+    with pytest.raises(rc.ModuleBindingError, match="axis -2 of parameter 'w' is 2\\*n") as caught:
+        rc.Module(spec, "call", x=rc.Array(torch.ones(3)), w=rc.Array(torch.ones(7, 5)))
+    assert caught.value.axis == -2
+
+
+def test_2_9_set_symbolic_shape_asserts_sizes() -> None:
+    """SPEC 2.9: "`SetSymbolicShape(expr, shape)` asserts sizes": at once where they are known, else when they are."""
+    x = rc.Symbol.new_from_name((N, M), "x")
+    same = SetSymbolicShape(x, (N, N))
+    assert same.shape == (N, N)
+    with pytest.raises(rc.ShapeError):
+        SetSymbolicShape(rc.Array(torch.ones(2, 3)), (2, 2))
+    spec = rc.ModuleSpec(rc.Einsum.from_string("aa->", same), [x])
+    assert rc.Module(spec, "call", x=rc.Array(torch.eye(4))).evaluate().item() == 4
+    with pytest.raises(rc.ScrubError):
+        rc.Module(spec, "call", x=rc.Array(torch.ones(4, 5))).evaluate()
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 49, 10119, 99991, 2**31 - 1])
+def test_2_9_no_size_an_actual_tensor_could_have_is_reserved(size: int) -> None:
+    """SPEC 2.9 (better): primes, squares and large sizes are sizes like others, also where a symbol takes them."""
+    zeros = rc.Scalar(0.0, (size,))
+    assert zeros.shape == (size,)
+    x = rc.Symbol.new_from_name((N,), "x")
+    call = rc.Module(rc.ModuleSpec(rc.Add(x, rc.Scalar(1.0)), [x]), "call", x=zeros)
+    assert call.shape == (size,)
+    assert call.free_sizes == ()
+    with pytest.raises(rc.ShapeError):
+        rc.Einsum.from_string("a,a->", zeros, rc.Scalar(0.0, (size + 1,)))

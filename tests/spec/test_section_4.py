@@ -9,7 +9,15 @@ import torch
 
 import scrub as rc
 from scrub import IterativeMatcher
-from scrub.rewrite import extract_symbols, fuse, push_down_modules, remove_unused_inputs, rename_on_replaced_path
+from scrub.graph import symbolic_sizes
+from scrub.rewrite import (
+    conform_all_modules,
+    extract_symbols,
+    fuse,
+    push_down_modules,
+    remove_unused_inputs,
+    rename_on_replaced_path,
+)
 from tests.independent import assert_same, value_of
 
 
@@ -81,15 +89,35 @@ def test_4_2_batch_axes_of_all_arguments_follow_section_3() -> None:
 def test_4_2_the_batch_of_an_unused_argument_is_in_front_too() -> None:
     """SPEC 4.2: "body ignoring `a:[s]`, `b:[s]`, called with (4,5,6,7) and (6,4) => (4,5,6) in front".
 
-    With sizes that are numbers, 7 and 4 in place of the two symbolic ones.
+    7 and 4 are not one size, so each parameter has a size variable of its own; with one `s` for both it is an error.
     """
     body = array("body", 3)
-    a, b = symbol("a", 7), symbol("b", 4)
-    spec = rc.ModuleSpec(body, [a, b], allow_unused=True)
-    call = rc.Module(spec, "call", a=array("x", 4, 5, 6, 7), b=array("y", 6, 4))
+    s, t = symbolic_sizes("s t")
+    x, y = array("x", 4, 5, 6, 7), array("y", 6, 4)
+    spec = rc.ModuleSpec(body, [symbol("a", s), symbol("b", t)], allow_unused=True)
+    call = rc.Module(spec, "call", a=x, b=y)
     assert call.shape == (4, 5, 6, 3)
     for value in (call.evaluate(), call.substitute().evaluate()):
         assert_same(value, body.value.expand(4, 5, 6, 3))
+    one_size = rc.ModuleSpec(body, [symbol("a", s), symbol("b", s)], allow_unused=True)
+    assert rc.Module(one_size, "call", a=x, b=array("z", 6, 7)).shape == (4, 5, 6, 3)
+    with pytest.raises(rc.ModuleBindingError, match="axis -1 of parameter 'b' is s"):
+        rc.Module(one_size, "call", a=x, b=y)
+
+
+def test_4_2_trailing_sizes_may_differ_where_they_are_symbolic() -> None:
+    """SPEC 4.2: "trailing sizes may differ from the symbol's where its size is symbolic (`expandable`)"."""
+    (s,) = symbolic_sizes("s")
+    a = symbol("a", s, 2)
+    spec = rc.ModuleSpec(a.sum(0), [a])
+    for size in (0, 1, 5):
+        value = array("rows", size, 2)
+        assert_same(rc.Module(spec, "call", a=value).evaluate(), value.value.sum(0))
+    with pytest.raises(rc.ModuleBindingError, match="does not fit|axis -1"):
+        rc.Module(spec, "call", a=array("rows", 5, 3))  # this size is a number
+    fixed = rc.ModuleSpec(a.sum(0), [rc.ModuleArgSpec(a, expandable=False)])
+    with pytest.raises(rc.ModuleBindingError):
+        rc.Module(fixed, "call", a=array("rows", 5, 2))
 
 
 # ---- 4.3 -----------------------------------------------------------------------------------------------------------
@@ -199,6 +227,18 @@ def test_4_5_substitute_all_modules() -> None:
     plain = rc.substitute_all_modules(outer)
     assert not plain.get(rc.Module)
     assert_same(plain.evaluate(), 4 * X.value)
+
+
+def test_4_5_conform_all_modules() -> None:
+    """SPEC 4.5: "`conform_all_modules` (symbolic sizes to concrete)"."""
+    (s,) = symbolic_sizes("s")
+    a = symbol("a", s)
+    spec = rc.ModuleSpec(rc.softmax(a, name="p"), [a])
+    expr = rc.Concat(rc.Module(spec, "two", a=array("x", 2)), rc.Module(spec, "three", a=array("y", 3)), axis=0)
+    made = conform_all_modules(expr)
+    assert [module.cast_module().body.shape for module in made.get(rc.Module)] == [(2,), (3,)]
+    assert [module.name for module in made.get(rc.Module)] == ["two", "three"]
+    assert_same(made.evaluate(), expr.evaluate())
 
 
 def test_4_5_module_new_bind() -> None:

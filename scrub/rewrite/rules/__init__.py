@@ -53,6 +53,7 @@ from scrub.rewrite.rules.indexing import (
     push_index_through_rearrange,
     push_index_through_scalar,
     push_index_through_scatter,
+    push_index_through_set_symbolic_shape,
     push_index_through_tag,
     split_index,
 )
@@ -83,6 +84,7 @@ from scrub.rewrite.rules.rearranging import (
     push_rearrange_through_add,
     push_rearrange_through_function,
 )
+from scrub.rewrite.rules.sizes import drop_settled_shape
 from scrub.rewrite.rules.sums import (
     drop_identity_sum,
     drop_zero_terms,
@@ -96,6 +98,7 @@ from scrub.rewrite.rules.sums import (
 from scrub.rewrite.rules.weight import weight
 
 __all__ = [
+    "drop_settled_shape",
     "cumulant_of_constants",
     "cumulant_to_expectations",
     "drop_independent_cumulant",
@@ -165,6 +168,7 @@ __all__ = [
     "push_index_through_rearrange",
     "push_index_through_scalar",
     "push_index_through_scatter",
+    "push_index_through_set_symbolic_shape",
     "push_index_through_tag",
     "push_rearrange_through_add",
     "push_rearrange_through_function",

@@ -19,6 +19,7 @@ from scrub.graph import (
     Rearrange,
     Scalar,
     Scatter,
+    SetSymbolicShape,
     Shape,
     Symbol,
     Tag,
@@ -265,6 +266,13 @@ def make_positions(maker: Maker, shape: Shape, size: int, depth: int) -> Expr:
     if kind == "sign" and size > 1 and depth > 0:
         return cast_to(elementwise("step", maker.array(shape)), torch.int64)
     return constant(shape)
+
+
+@makes(SetSymbolicShape)
+def make_claim(maker: Maker, shape: Shape, depth: int) -> Expr | None:
+    claimed = [size if maker.random.random() < 0.5 else None for size in shape]
+    names = [maker.random.choice(["pos", "d_model"]) if maker.random.random() < 0.2 else None for _ in shape]
+    return SetSymbolicShape(maker.expr(shape, depth), claimed, axis_names=names)
 
 
 @makes(Tag)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from scrub.graph import Add, Einsum, Expr, GeneralFunction, Index, Rearrange, Scatter
 from scrub.graph.functions.cast import Cast
 from scrub.graph.functions.elementwise import Elementwise
@@ -21,7 +23,7 @@ def _cases(maker: Maker) -> Expr:
     """Sums at the same place and at others, products along diagonals and not."""
     kind = maker.random.choice([Add, Add, Einsum, Einsum, GeneralFunction, Rearrange])
     if kind is Einsum and maker.random.random() < 0.5:
-        return product_with(maker, maker.pattern(Scatter))
+        return product_with(maker, scattered(maker, maker.expr(maker.shape(), 1)), dtypes=[torch.float64])
     if kind is Rearrange and maker.random.random() < 0.5:
         scatter = scattered(maker, maker.expr(maker.shape(), 1))
         there = tuple((axis,) for axis in range(scatter.ndim))

@@ -60,7 +60,8 @@ def fold_constants(expr: Expr, *, max_elements: int) -> Expr | NoMatch:
         return NoMatch(f"it has no value: {error.problem}")
     value = values[expr]
     if expr.dtype is not None:
-        return Array(value.clone(), expr.name)  # the value may be a view of a larger one
+        # the value may be a view of a larger one
+        return Array(value.clone(), expr.name, axis_names=expr.axis_names)
     if not value.numel():
         return Scalar(0.0, expr.shape)
     first = value.reshape(-1)[0]

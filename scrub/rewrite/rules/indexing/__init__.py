@@ -17,6 +17,7 @@ from scrub.rewrite.rules.indexing.through_module import push_index_through_modul
 from scrub.rewrite.rules.indexing.through_rearrange import push_index_through_rearrange
 from scrub.rewrite.rules.indexing.through_scalar import push_index_through_scalar
 from scrub.rewrite.rules.indexing.through_scatter import push_index_through_scatter
+from scrub.rewrite.rules.indexing.through_set_symbolic_shape import push_index_through_set_symbolic_shape
 from scrub.rewrite.rules.indexing.through_tag import push_index_through_tag
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "push_index_through_rearrange",
     "push_index_through_scalar",
     "push_index_through_scatter",
+    "push_index_through_set_symbolic_shape",
     "push_index_through_tag",
     "split_index",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from scrub.graph import Array, Expr, Index
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.cases import index_of
@@ -26,5 +24,5 @@ def push_index_through_array(index: Index) -> Expr | NoMatch:
     if array.value.is_meta:
         return NoMatch(f"{array!r} is a meta tensor, without values to pick from")
     picked = index.compute(array.value)
-    made = Array(picked.clone(memory_format=torch.contiguous_format) if picked.numel() == 1 else picked, index.name)
+    made = Array(picked, index.name, axis_names=index.axis_names)
     return array if made.frozen.digest == array.frozen.digest else made

@@ -147,7 +147,7 @@ def _with_shared(add: Add, shared: dict[tuple[Expr, int], tuple[int, Add]]) -> E
     count: Counter[Expr] = Counter()
     done: set[int] = set()
     for term in add.children:
-        found = shared.get((term, count[term]))
+        found = shared.get((term, count[term])) if computes_in(term, add) else None
         count[term] += 1
         if found is None:
             terms.append(term)
