@@ -34,7 +34,10 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL) ".[dev]"
 	touch $@
 
-bench: $(VENV)/.installed  ## cost of the demo's rows, side by side with plain torch
+bench: $(VENV)/.installed  ## cost of expressions, of large graphs and of the demo, beside plain walks and plain torch
+	$(BIN)/python -m benchmarks.node_cost
+	$(BIN)/python -m benchmarks.lowering
+	$(BIN)/python -m benchmarks.graph_scale
 	$(BIN)/python -m benchmarks.demo_rows
 
 clean:

@@ -68,6 +68,7 @@ def operations(make: Callable[[str], rc.Expr]) -> dict[str, Callable[[], object]
     body = expr.update(leaf, lambda _: symbol)
     call = rc.Module.from_bindings(body, {symbol: leaf}, "call")
     folder = Path(tempfile.mkdtemp())
+    rc.save(make("loaded"), folder / "not in memory.safetensors")
 
     def replacement(_: rc.Expr) -> rc.Expr:
         return rc.Scalar(float(next(fresh)), name="fresh")
@@ -84,7 +85,7 @@ def operations(make: Callable[[str], rc.Expr]) -> dict[str, Callable[[], object]
         ).substitute(),
         "print": lambda: rc.to_text(expr),
         "save": lambda: rc.save(expr, folder / "expr.safetensors"),
-        "load": lambda: rc.load(folder / "expr.safetensors"),
+        "load": lambda: rc.load(folder / "not in memory.safetensors"),
     }
 
 

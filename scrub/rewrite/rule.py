@@ -122,8 +122,7 @@ class Rule(Generic[P]):
             return result
         if result is expr:
             return NoMatch("there is nothing to change")
-        is_old_leaf = isinstance(result, Array | Symbol) or (isinstance(result, Scalar) and result.name is not None)
-        return result if expr.name is None or is_old_leaf else result.rename(expr.name)
+        return result if expr.name is None or _keeps_its_name(result, expr) else result.rename(expr.name)
 
     def applies_to(self, kind: type[Expr]) -> bool:
         """Whether it rewrites nodes of that type."""
@@ -202,6 +201,13 @@ def rewrite(
         return rule
 
     return register
+
+
+def _keeps_its_name(result: Expr, expr: Expr) -> bool:
+    """Whether what a rule made of `expr` is a leaf that was there before, or that the rule named itself."""
+    if isinstance(result, Array) and result.name is None:
+        return result in expr.children or result in postorder(expr.children)
+    return isinstance(result, Symbol) or (isinstance(result, Array | Scalar) and result.name is not None)
 
 
 def _kind_text(kind: Any) -> str:
