@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scrub.graph import NODES, ScrubError, errors
+from scrub.rewrite import REWRITES
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("docs/*.md"), ROOT / "README.md"])
@@ -23,6 +24,11 @@ def test_every_error_is_on_the_page_of_errors() -> None:
 def test_every_node_type_is_on_the_page_of_nodes() -> None:
     page = (ROOT / "docs" / "nodes.md").read_text()
     assert [name for name in NODES if f"`{name}" not in page] == []
+
+
+def test_every_rule_is_on_the_page_of_rules() -> None:
+    page = (ROOT / "docs" / "rules.md").read_text()
+    assert [name for name in REWRITES if f"| `{name}` |" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 import scrub as rc
 from scrub.graph import diff
 from scrub.rewrite.testing import Maker
+from tests.steps import num_steps
 
 X, Y, Z = (rc.Array(torch.full((2,), value), name) for value, name in [(1.0, "x"), (2.0, "y"), (3.0, "z")])
 
@@ -126,21 +126,22 @@ def test_modules() -> None:
 @pytest.mark.parametrize("is_named", [True, False])
 def test_a_leaf_of_10_000_nodes(is_named: bool) -> None:
     before, after = (chain(10_000, leaf, is_named=is_named) for leaf in (Y, Z.rename("y")))
-    start = time.process_time()
     found = diff(before, after)
     text = found.to_text()
-    assert time.process_time() - start < 3  # 0.2 s on one core
     assert [(c.before, c.after) for c in found.changes] == [(Y, Z.rename("y"))]
     assert found.summary == "1 node changed"
     assert len(text.splitlines()) < 20
     assert re.search(r"\.\.\. 999\d levels", text)
 
 
-def test_misaligned_graphs_take_no_longer() -> None:
-    before, after = chain(5_000, Y, is_named=True), chain(5_001, Z, is_named=False)
-    start = time.process_time()
-    diff(before, after).to_text()
-    assert time.process_time() - start < 10
+@pytest.mark.parametrize("is_aligned", [True, False])
+def test_cost_grows_with_the_number_of_nodes_alone(is_aligned: bool) -> None:
+    def steps(count: int) -> int:
+        before = chain(count, Y, is_named=True)
+        after = chain(count, Z, is_named=True) if is_aligned else chain(count + 1, Z, is_named=False)
+        return num_steps(lambda: diff(before, after).to_text())
+
+    assert steps(5_000) < 11 * steps(500)
 
 
 def test_2_to_the_60_paths() -> None:
@@ -149,11 +150,9 @@ def test_2_to_the_60_paths() -> None:
             node = rc.Add(rc.Add(node, name=f"left{i}"), rc.Add(node, name=f"right{i}"))
         return node
 
-    start = time.process_time()
     found = diff(doubling(Y), doubling(Z))
     assert len(found.to_text().splitlines()) < 1000
     assert found.summary == "1 node changed"
-    assert time.process_time() - start < 5
 
 
 def test_many_equal_siblings_are_folded() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -19,6 +18,7 @@ from scrub.graph import FUNCTIONS, NODES, FrozenTensor, Function, FunctionShape,
 from scrub.graph.files import frozen_tensors
 from scrub.graph.text.values import parse_values, values_text
 from scrub.rewrite.testing import Maker
+from tests.steps import num_steps
 from tests.strategies import expressions
 
 EXAMPLES = [
@@ -385,33 +385,24 @@ def test_damaged_text_is_an_expression_or_a_parse_error(data: st.DataObject) -> 
 # ---- scale ------------------------------------------------------------------------------------------------------
 
 
-def seconds_to_read(count: int) -> float:
-    text = "\n".join(["'root' Add", *(f"  'n{i}' [2] Add\n    'x{i}' [2] Scalar {i}.5" for i in range(count))])
-    start = time.process_time()
-    assert len(Parser()(text).children) == count
-    return time.process_time() - start
+def wide_text(count: int) -> str:
+    return "\n".join(["'root' Add", *(f"  'n{i}' [2] Add\n    'x{i}' [2] Scalar {i}.5" for i in range(count))])
 
 
-def test_100_000_lines_are_read_in_seconds() -> None:
-    """About 20 microseconds a line on one core, most of it the making of nodes, and the same at any length."""
-    seconds_to_read(1000)
-    small, large = seconds_to_read(5_000), seconds_to_read(50_000)
-    assert large < 10
-    assert large < 20 * small
+def test_a_line_costs_the_same_at_any_length() -> None:
+    small, large = wide_text(500), wide_text(5_000)
+    assert num_steps(lambda: Parser()(large)) < 10.5 * num_steps(lambda: Parser()(small))
+    assert len(Parser()(wide_text(25_000)).children) == 25_000
 
 
 def test_deep_text_is_read() -> None:
     chain: rc.Expr = rc.Scalar(1.0, name="start")
     for i in range(20_000):
         chain = rc.Add(chain, name=f"n{i}")
-    start = time.process_time()
     assert Parser()(rc.to_text(chain, exact=True)) is chain
-    assert time.process_time() - start < 10
 
 
 def test_many_parameters_in_a_long_line() -> None:
     x = rc.Scalar(1.0, (2,))
     wide = rc.Einsum(*[(rc.Scalar(float(i), (2,)), (0,)) for i in range(20_000)], (x, (0,)), out_axes=(0,))
-    start = time.process_time()
     assert Parser()(rc.to_text(wide, exact=True)) is wide
-    assert time.process_time() - start < 10

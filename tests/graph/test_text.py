@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 import scrub as rc
 from scrub.graph.text import Line, styled_lines, tree_lines
+from tests.steps import num_steps
 
 
 def spec_example() -> tuple[rc.Expr, rc.Symbol, list[rc.Array]]:
@@ -169,10 +169,8 @@ def test_a_traversal_of_2_to_the_60_paths() -> None:
     node: rc.Expr = rc.Scalar(1.0, name="x")
     for i in range(60):
         node = rc.Add(node, node, name=f"n{i}")
-    start = time.process_time()
     assert len(rc.to_text(node, traversal=rc.new_traversal(end_depth=30)).splitlines()) < 31 * 31
     assert len(rc.to_text(node, max_depth=30).splitlines()) < 31 * 31
-    assert time.process_time() - start < 5
 
 
 def test_comments_of_several_commenters() -> None:
@@ -251,9 +249,7 @@ class Tags(HTMLParser):
 def test_what_a_notebook_shows_is_small_and_escaped() -> None:
     wide = rc.Add(*[rc.Scalar(float(i), name=f"<b>{i}</b>") for i in range(100_000)], name="wide")
     for expr in (numbered(20_000, rc.Scalar(1.0)), wide):
-        start = time.process_time()
         html = expr._repr_html_()
-        assert time.process_time() - start < 2
         assert len(html) < 20_000
         tags = Tags()
         tags.feed(html)
@@ -278,11 +274,9 @@ def test_deep_text_is_linear() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("is_named", [False, True])
-def test_a_chain_of_20_000_prints_at_once(exact: bool, is_named: bool) -> None:
-    chain = numbered(20_000, rc.Scalar(1.0, name="start"), is_named=is_named)
-    start = time.process_time()
-    rc.to_text(chain, exact=exact)
-    assert time.process_time() - start < 2  # 0.2 to 0.6 s on one core
+def test_a_line_costs_the_same_at_any_depth(exact: bool, is_named: bool) -> None:
+    small, large = (numbered(count, rc.Scalar(1.0, name="start"), is_named=is_named) for count in (1_000, 10_000))
+    assert num_steps(lambda: rc.to_text(large, exact=exact)) < 10.5 * num_steps(lambda: rc.to_text(small, exact=exact))
 
 
 def test_several_roots_share_what_is_printed() -> None:

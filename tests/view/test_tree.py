@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from html import unescape
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 import scrub as rc
 from scrub.rewrite.testing import Maker
 from scrub.view import HtmlTree, print_html, reads, tree_html
+from tests.steps import num_steps
 from tests.strategies import expressions
 
 
@@ -206,16 +206,17 @@ def layered(count: int) -> rc.Expr:
     return rc.Add(*layer)
 
 
-def test_size_and_time_are_linear() -> None:
+def test_size_and_cost_are_linear() -> None:
     sizes: list[int] = []
-    for count in (2_000, 20_000):
+    costs: list[int] = []
+    for count in (1_000, 10_000):
         expr = layered(count)
-        start = time.process_time()
         html = print_html(expr).html
-        assert time.process_time() - start < 10
         sizes.append(len(html))
+        costs.append(num_steps(lambda expr=expr: print_html(expr)))
         assert sum(data_of(html)["open"]) <= 400
     assert sizes[1] < 11 * sizes[0]
+    assert costs[1] < 11 * costs[0]
 
 
 def test_2_to_the_60_paths_and_deep_chains() -> None:
@@ -225,9 +226,7 @@ def test_2_to_the_60_paths_and_deep_chains() -> None:
     assert len(print_html(node).html) < 50_000
     for _ in range(10_000):
         node = rc.Add(node)
-    start = time.process_time()
-    print_html(node)
-    assert time.process_time() - start < 10
+    assert print_html(node).html.startswith("<!doctype html>")
 
 
 def test_colours_by_what_is_read() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import pytest
 import torch
@@ -62,6 +61,7 @@ from scrub.rewrite.rules import (
     split_index,
 )
 from scrub.rewrite.testing import value_of
+from tests.steps import num_steps
 
 
 def array(*shape: int, name: str | None = "x") -> Array:
@@ -115,9 +115,7 @@ def test_a_long_chain_of_indices_is_fused_in_one_go() -> None:
     chain: Expr = Scalar(1.0, (n + 1,), "x")
     for _ in range(n):
         chain = Index(chain, I[1:])
-    started = time.perf_counter()
     assert fuse_index(chain) is Index(Scalar(1.0, (n + 1,), "x"), I[n:])
-    assert time.perf_counter() - started < 2
 
 
 def test_an_identity_is_dropped_and_nothing_else() -> None:
@@ -508,7 +506,6 @@ def test_a_deep_chain_and_a_graph_of_many_paths() -> None:
     chain: Expr = Scalar(1.0, (3,), "x")
     for _ in range(10_000):
         chain = elementwise("tanh", chain)
-    started = time.perf_counter()
     pushed = push_index_down(Index(chain, I[0]))
     assert sum(1 for _ in postorder([pushed])) == 10_001
     assert all(node.ndim == 0 for node in postorder([pushed]))
@@ -518,11 +515,9 @@ def test_a_deep_chain_and_a_graph_of_many_paths() -> None:
     pushed = push_index_down(Index(paths, I[2]))
     assert sum(1 for _ in postorder([pushed])) == 62
     assert float(pushed.evaluate()) == 2.0**60 * float(array(3).value[2])
-    assert time.perf_counter() - started < 10
 
 
 def test_a_wide_sum_is_pushed_through_in_linear_time() -> None:
-    total = Add(*(Scalar(float(i), (3,)) for i in range(10_000)))
-    started = time.perf_counter()
-    assert len(push_index(Index(total, I[0])).children) == 10_000
-    assert time.perf_counter() - started < 5
+    small, large = (Index(Add(*(Scalar(float(i), (3,)) for i in range(count))), I[0]) for count in (1_000, 10_000))
+    assert len(push_index(large).children) == 10_000
+    assert num_steps(lambda: push_index(large)) < 10.5 * num_steps(lambda: push_index(small))

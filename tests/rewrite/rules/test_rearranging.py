@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import einops
 import pytest
@@ -22,6 +21,7 @@ from scrub.rewrite.rules import (
     push_rearrange_through_add,
     push_rearrange_through_function,
 )
+from tests.steps import num_steps
 
 
 def array(*shape: int, name: str | None = "x") -> Array:
@@ -119,9 +119,7 @@ def test_a_long_chain_is_fused_in_one_go() -> None:
     chain: Expr = array(2, 3)
     for _ in range(10_001):
         chain = Rearrange(chain, "a b -> b a")
-    started = time.perf_counter()
     assert fuse_rearrange(chain) is Rearrange(array(2, 3), "a b -> b a")
-    assert time.perf_counter() - started < 10
 
 
 # ---- identities ---------------------------------------------------------------------------------------------------
@@ -256,8 +254,9 @@ def test_sizes_that_differ_are_not_the_same_way() -> None:
 
 
 def test_a_wide_sum_is_passed_in_linear_time() -> None:
-    total = Add(*(Scalar(float(i), (3, 2)) for i in range(10_000)))
-    started = time.perf_counter()
-    pushed = push_rearrange_through_add(Rearrange(total, "a b -> b a"))
-    assert pull_rearrange_through_add(pushed) is Rearrange(total, "a b -> b a")
-    assert time.perf_counter() - started < 10
+    def there_and_back(count: int) -> None:
+        total = Add(*(Scalar(float(i), (3, 2)) for i in range(count)))
+        pushed = push_rearrange_through_add(Rearrange(total, "a b -> b a"))
+        assert pull_rearrange_through_add(pushed) is Rearrange(total, "a b -> b a")
+
+    assert num_steps(lambda: there_and_back(5_000)) < 10.5 * num_steps(lambda: there_and_back(500))

@@ -23,7 +23,10 @@ def _cases(maker: Maker) -> Expr:
     """Sums at the same place and at others, products along diagonals and not."""
     kind = maker.random.choice([Add, Add, Einsum, Einsum, GeneralFunction, Rearrange])
     if kind is Einsum and maker.random.random() < 0.5:
-        return product_with(maker, scattered(maker, maker.expr(maker.shape(), 1)), dtypes=[torch.float64])
+        size = maker.random.choice([2, 3])
+        square = scattered(maker, maker.expr((size, size), 1), (4, 4))
+        scatter = square if maker.random.random() < 0.5 else scattered(maker, maker.expr(maker.shape(), 1))
+        return product_with(maker, scatter, dtypes=[torch.float64])
     if kind is Rearrange and maker.random.random() < 0.5:
         scatter = scattered(maker, maker.expr(maker.shape(), 1))
         there = tuple((axis,) for axis in range(scatter.ndim))

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def _cases(maker: Maker) -> Expr:
     """Ones, and now and then a number that is none."""
-    ones = [
-        Scalar(maker.random.choice([1, 1.0]), maker.shape(max_ndim=2)) for _ in range(maker.random.choice([1, 1, 2]))
-    ]
+    shapes = [maker.shape(max_ndim=2)] * 2
+    shapes = shapes if maker.random.random() < 0.3 else [maker.shape(max_ndim=2) for _ in shapes]
+    ones = [Scalar(maker.random.choice([1, 1.0]), shape) for shape in shapes[maker.random.choice([0, 1]) :]]
     if maker.random.random() < 0.2:
         return product_with(maker, *ones, Scalar(maker.random.choice([-1, 2]), maker.shape(max_ndim=1)), dtypes=NUMBERS)
     return product_with(maker, *ones, Scalar(1.0, (), "one"))
