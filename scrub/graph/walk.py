@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from scrub.graph.expr import Expr
+
+P = TypeVar("P", bound=Hashable)
 
 
 def postorder(roots: Iterable[Expr], *, descend: Callable[[Expr], bool] | None = None) -> Iterator[Expr]:
@@ -37,3 +40,31 @@ def rebuild(roots: Iterable[Expr], transform: Callable[[Expr, tuple[Expr, ...]],
     for node in postorder(roots):
         results[node] = transform(node, tuple(results[child] for child in node.children))
     return results
+
+
+def settle(start: P, results: Mapping[P, object], step: Callable[[P], Sequence[P]]) -> None:
+    """Bring about the result of a position, such as a node with a state, and before it those of what it depends on.
+
+    Args:
+        start: the position.
+        results: results by position; `step` adds to it.
+        step: adds the result of a position, and returns nothing; or returns the positions that must come first.
+
+    >>> lengths: dict[str, int] = {"": 0}
+    >>> def step(word):
+    ...     if word[1:] not in lengths:
+    ...         return [word[1:]]
+    ...     lengths[word] = 1 + lengths[word[1:]]
+    ...     return []
+    >>> settle("deep", lengths, step)
+    >>> lengths["deep"]
+    4
+    """
+    stack = [start]
+    while stack:
+        at = stack[-1]
+        waiting = step(at) if at not in results else ()
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            stack.pop()

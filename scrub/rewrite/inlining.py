@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from scrub.graph import Expr, Module, ModuleArgSpec, Symbol, postorder
 from scrub.graph.rules import uuid_from_name
+from scrub.graph.walk import settle
 
 Env = tuple[tuple[Symbol, Expr], ...]
 """What the bound ones among a node's free symbols stand for."""
@@ -68,15 +69,7 @@ class _Inlining:
 
     def run(self, expr: Expr) -> Expr:
         start: Position = (expr, ())
-        stack: list[Position] = [start]
-        while stack:
-            at = stack[-1]
-            if at not in self.results:
-                waiting = self._step(at)
-                if waiting:
-                    stack.extend(waiting)
-                    continue
-            stack.pop()
+        settle(start, self.results, self._step)
         return self.results[start]
 
     def _step(self, at: Position) -> list[Position]:

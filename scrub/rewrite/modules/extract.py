@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scrub.graph import Expr, MatchError, Module, ModuleArgSpec, ModuleBindingError, Symbol, postorder
 from scrub.graph.rules import uuid_from_name
+from scrub.graph.walk import settle
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.modules.parameters import Parameter, bind_apart, fresh_symbol, parameters_of, under_name_of
 
@@ -112,15 +113,7 @@ class _Extract:
 
     def run(self, expr: Expr) -> Expr:
         start: Position = (expr, (), frozenset())
-        stack: list[Position] = [start]
-        while stack:
-            at = stack[-1]
-            if at not in self.results:
-                waiting = self._step(at)
-                if waiting:
-                    stack.extend(reversed(waiting))
-                    continue
-            stack.pop()
+        settle(start, self.results, self._step)
         return self.results[start]
 
     def _step(self, at: Position) -> list[Position]:

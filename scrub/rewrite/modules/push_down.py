@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scrub.graph import Expr, Module, ModuleArgSpec, Symbol, rebuild_batched
 from scrub.graph.rearrange import repeat_axes
+from scrub.graph.walk import settle
 from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
 from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.modules.parameters import along_own_batch, call_of, parameters_of, under_name_of
@@ -99,15 +100,7 @@ class _PushDown:
 
     def run(self, expr: Expr, state: State) -> Expr:
         start: Position = (expr, state, ())
-        stack: list[Position] = [start]
-        while stack:
-            at = stack[-1]
-            if at not in self.results:
-                waiting = self._step(at)
-                if waiting:
-                    stack.extend(reversed(waiting))
-                    continue
-            stack.pop()
+        settle(start, self.results, self._step)
         return self.results[start]
 
     def _step(self, at: Position) -> list[Position]:
