@@ -1,4 +1,4 @@
-"""The rules once more, made from source text with one fragment replaced, next to the real ones and without touching them.
+"""The rules once more, from source text of which some is replaced, next to the real ones and without touching them.
 
 What a fork makes anew are the modules of rules; all others, such as those of nodes and of `Rule` itself, are shared.
 """

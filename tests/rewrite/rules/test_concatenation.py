@@ -109,6 +109,14 @@ def test_a_scatter_into_an_axis_that_is_summed_picks_from_the_others() -> None:
     assert "axis 1 of the scatter is taken along a diagonal" in reason(rules.pull_up_scatter.attempt(trace))
 
 
+def test_named_parts_are_taken_apart_only_where_they_may_be() -> None:
+    total = rc.elementwise("exp", joined)
+    assert "may be taken apart" in reason(rules.pull_up_concat.attempt(total, dissolve="another"))
+    placed = rc.Add(Scatter(row2(), I[1:3], (4,), "first"), Scatter(row2(), I[1:3], (4,), "second"))
+    assert "term 1 may not be moved" in reason(rules.pull_up_scatter.attempt(placed, dissolve="first"))
+    assert isinstance(rules.pull_up_scatter(placed, dissolve={"first", "second"}), Scatter)
+
+
 def test_functions_that_do_not_keep_zeros_zero() -> None:
     placed = Scatter(row2(), I[1:3], (4,))
     assert "exp does not keep zeros zero" in reason(rules.pull_up_scatter.attempt(rc.elementwise("exp", placed)))

@@ -15,6 +15,7 @@ from scrub.graph import (
     Tag,
     rebuild_batched,
 )
+from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.testing.maker import Maker
 
@@ -25,7 +26,7 @@ def _cases(maker: Maker) -> Expr:
 
 
 @rewrite(keeps="value", cases=_cases)
-def pull_up_concat(expr: Expr, *, child: int | None = None) -> Expr | NoMatch:
+def pull_up_concat(expr: Expr, *, child: int | None = None, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """An operation on a concat becomes the concat of the operation on each part.
 
         f([a, b])  ->  [f(a), f(b)]        [a, b] + c  ->  [a + c[:n], b + c[n:]]
@@ -36,6 +37,7 @@ def pull_up_concat(expr: Expr, *, child: int | None = None) -> Expr | NoMatch:
     Args:
         expr: the operation.
         child: index of the child that is the concat; the first for which it is possible if not given.
+        dissolve: which concats may be taken apart.
 
     >>> from scrub.graph import Scalar, elementwise
     >>> parts = [Scalar(1.0, (2,), name="a"), Scalar(2.0, (3,), name="b")]
@@ -48,9 +50,10 @@ def pull_up_concat(expr: Expr, *, child: int | None = None) -> Expr | NoMatch:
     """
     if isinstance(expr, Tag):
         return NoMatch("a tag is an identity, and its parts would be others")
-    reason = "no child is a concat"
+    may = Matcher(dissolve)
+    reason = "no child is a concat that may be taken apart"
     for index, node in enumerate(expr.children):
-        if isinstance(node, Concat) and child in (None, index):
+        if isinstance(node, Concat) and child in (None, index) and may(node):
             result = _pull(expr, index, node)
             if not isinstance(result, NoMatch):
                 return result

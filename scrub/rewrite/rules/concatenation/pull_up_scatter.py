@@ -10,6 +10,7 @@ from scrub.graph import Add, Einsum, Expr, GeneralFunction, Index, Rearrange, Sc
 from scrub.graph.functions.cast import Cast
 from scrub.graph.functions.elementwise import Elementwise
 from scrub.graph.index import Entry, IndexEntry
+from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.concatenation.cases import scattered
 from scrub.rewrite.rules.products.cases import product_with
@@ -46,7 +47,9 @@ def _cases(maker: Maker) -> Expr:
 
 
 @rewrite(keeps="value", cases=_cases)
-def pull_up_scatter(expr: Add | Einsum | GeneralFunction | Rearrange, *, child: int | None = None) -> Expr | NoMatch:
+def pull_up_scatter(
+    expr: Add | Einsum | GeneralFunction | Rearrange, *, child: int | None = None, dissolve: MatcherIn = True
+) -> Expr | NoMatch:
     """An operation on a scatter becomes the scatter of the operation on what it placed.
 
         f(scatter(x))  ->  scatter(f(x))          where f(0) = 0
@@ -59,33 +62,42 @@ def pull_up_scatter(expr: Add | Einsum | GeneralFunction | Rearrange, *, child: 
     Args:
         expr: a sum, product, elementwise function or permutation.
         child: index of the operand of a product that is the scatter; the first for which it is possible if not given.
+        dissolve: which scatters may be moved.
 
     >>> from scrub.graph import I, Scalar, elementwise
     >>> pull_up_scatter(elementwise("tanh", Scatter(Scalar(1.0, (2,), name="x"), I[0:2], (5,)), name="t"))
     't' [5] Scatter [0:2]
     """
-    scatters = [(i, node) for i, node in enumerate(expr.children) if isinstance(node, Scatter) and child in (None, i)]
+    may = Matcher(dissolve)
+    scatters = [
+        (i, node)
+        for i, node in enumerate(expr.children)
+        if isinstance(node, Scatter) and child in (None, i) and may(node)
+    ]
     if not scatters:
-        return NoMatch("no child is a scatter")
+        return NoMatch("no child is a scatter that may be moved")
     if isinstance(expr, Add):
-        return _of_sum(expr)
+        return _of_sum(expr, may)
     if isinstance(expr, GeneralFunction):
         return _of_function(expr, scatters[0][1])
     if isinstance(expr, Rearrange):
         return _of_permutation(expr, scatters[0][1])
-    result: Expr | NoMatch = NoMatch("no child is a scatter")
-    for index, _ in scatters:
-        result = _of_product(expr, index)
+    results = (_of_product(expr, index) for index, _ in scatters)
+    reasons: list[NoMatch] = []
+    for result in results:
         if not isinstance(result, NoMatch):
-            break
-    return result
+            return result
+        reasons.append(result)
+    return reasons[-1]
 
 
-def _of_sum(add: Add) -> Expr | NoMatch:
+def _of_sum(add: Add, may: Matcher) -> Expr | NoMatch:
     first = add.children[0]
     for index, term in enumerate(add.children):
         if not isinstance(term, Scatter) or not isinstance(first, Scatter) or term.params != first.params:
             return NoMatch(f"term {index} is no scatter at the same index as term 0")
+        if not may(term):
+            return NoMatch(f"term {index} may not be moved")
     return Scatter(Add(*(term.children[0] for term in add.children)), first.cast(Scatter).idx, add.shape)
 
 

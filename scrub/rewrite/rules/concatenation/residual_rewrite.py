@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scrub.graph import Add, Expr
 from scrub.rewrite.rule import NoMatch, Options, rewrite
+from scrub.rewrite.rules.sums.terms import computes_in
 from scrub.rewrite.testing.maker import Maker
 
 
@@ -43,4 +44,6 @@ def residual_rewrite(expr: Expr, *, estimate: Expr, residual_name: str | None = 
     result = Add(estimate, expr.sub(estimate, name=residual_name))
     if result.dtype != expr.dtype:
         return NoMatch(f"with an estimate of {estimate.dtype} the dtype {expr.dtype} would become {result.dtype}")
+    if estimate.dtype is None and not computes_in(estimate, expr):
+        return NoMatch(f"the estimate {estimate!r} may have values that {expr.dtype} does not hold")
     return result

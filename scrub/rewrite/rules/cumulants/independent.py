@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def _case(maker: Maker) -> Expr:
+    """Variables, and now and then two that only a third argument connects."""
+    if maker.random.random() < 0.2:
+        x, y = maker.variable(()), maker.variable(())
+        args = maker.random.sample([x, x.mul(y), y], 3)
+        return Cumulant(*args, name=maybe_name(maker))
     shapes = small_shapes(maker, maker.random.choice([2, 2, 3]))
-    args: list[Expr] = [
-        maker.variable(shape) if maker.random.random() < 0.7 else random_argument(maker, shape) for shape in shapes
-    ]
+    args = [maker.variable(shape) if maker.random.random() < 0.7 else random_argument(maker, shape) for shape in shapes]
     return Cumulant(*args, name=maybe_name(maker))
 
 

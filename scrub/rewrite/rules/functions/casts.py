@@ -21,7 +21,8 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 def _case(maker: Maker) -> Expr:
     dtypes = [torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.bool]
-    x = maker.expr(maker.shape(), 2)
+    shape = maker.shape()
+    x = maker.scalar(shape) if maker.random.random() < 0.2 else maker.expr(shape, 2)
     for _ in range(maker.random.choice([1, 2, 3])):
         x = cast_to(x, maker.random.choice(dtypes), maker.name("n") if maker.random.random() < 0.3 else None)
     return x

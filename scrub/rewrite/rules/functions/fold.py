@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scrub.graph import Add, Array, Expr, Module, Scalar, ScrubError, Tag, postorder
+from scrub.graph import Add, Array, Concat, Expr, Module, Scalar, ScrubError, Tag, postorder
 from scrub.rewrite.rule import NoMatch, Options, rewrite
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def _case(maker: Maker) -> Expr:
     shape = maker.shape(max_ndim=2)
     if maker.random.random() < 0.2:
-        return Add(maker.scalar(shape), maker.scalar(maker.some(shape)))
+        scalars = maker.scalar(shape), maker.scalar(shape if maker.random.random() < 0.5 else maker.some(shape))
+        return Concat.stack(*scalars, axis=0) if scalars[1].shape == shape else Add(*scalars)
     return maker.expr(shape, 2)
 
 

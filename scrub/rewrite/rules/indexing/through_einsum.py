@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from scrub.graph import Einsum, Expr, FrozenTensor, Index
 from scrub.graph.index import Entry
 from scrub.rewrite.matcher import MatcherIn
@@ -12,6 +14,7 @@ from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.indexing.cases import random_index, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
 from scrub.rewrite.rules.indexing.entries import Entries, runs
+from scrub.rewrite.rules.products.cases import product_with
 
 if TYPE_CHECKING:
     from scrub.rewrite.testing.maker import Maker
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
 def _cases(maker: Maker) -> Expr:
     """Some axes stand twice in the output, then often with the same entry."""
     einsum = maker.pattern(Einsum).cast(Einsum)
+    if maker.random.random() < 0.3:
+        einsum = product_with(maker, maker.expr((3, 3), 1), dtypes=[torch.float64])
     axes = einsum.out_axes
-    if axes and maker.random.random() < 0.4:
+    if axes and maker.random.random() < 0.5:
         axes = (*axes, maker.random.choice(axes))
     index = random_index(maker, Einsum(*einsum.operands, out_axes=axes, name=einsum.name))
-    if maker.random.random() < 0.5:
+    if maker.random.random() < 0.7:
         entries = tuple(index.entries[axes.index(axis)] for axis in axes)
         index = Index.make(index.children, (entries,), index.name)
     return index

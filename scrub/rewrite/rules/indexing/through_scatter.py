@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,12 +12,23 @@ from scrub.graph import Expr, Index, Scalar, Scatter, cast_to
 from scrub.graph.index import Entry
 from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
-from scrub.rewrite.rules.indexing.cases import index_of, whole_or_partial
+from scrub.rewrite.rules.concatenation.cases import scattered
+from scrub.rewrite.rules.indexing.cases import index_of, random_index, whole_or_partial
 from scrub.rewrite.rules.indexing.descent import Blocked, Plan, plans, push
 from scrub.rewrite.rules.indexing.entries import Entries, count, from_positions, is_whole, picked_shape, positions_of
 
+if TYPE_CHECKING:
+    from scrub.rewrite.testing.maker import Maker
 
-@rewrite(keeps="value", cases=index_of(Scatter), choices=whole_or_partial)
+
+def _cases(maker: Maker) -> Expr:
+    """Half of them an index of values at slices and positions of every axis."""
+    if maker.random.random() < 0.5:
+        return index_of(Scatter)(maker)
+    return random_index(maker, scattered(maker, maker.expr(maker.shape(max_ndim=2), 1)))
+
+
+@rewrite(keeps="value", cases=_cases, choices=whole_or_partial)
 def push_index_through_scatter(index: Index, *, partial: bool = False, dissolve: MatcherIn = True) -> Expr | NoMatch:
     """An index of a scattered value becomes the part of the value that it meets, scattered where it meets it.
 

@@ -11,7 +11,7 @@ from scrub.rewrite.matcher import Matcher, MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.products.cases import product_with
 from scrub.rewrite.rules.products.composition import compose
-from scrub.rewrite.rules.sums.cases import DTYPES, part, some_dtype
+from scrub.rewrite.rules.sums.cases import DTYPES, array, some_dtype
 from scrub.rewrite.rules.sums.terms import computes_in
 
 if TYPE_CHECKING:
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 def _cases(maker: Maker) -> Expr:
     if maker.random.random() < 0.4:
         return maker.pattern(Einsum, Einsum)
-    dtype = torch.bool if maker.random.random() < 0.3 else some_dtype(maker)
-    is_one_dtype = maker.random.random() < 0.5
+    if maker.random.random() < 0.15:
+        some = Einsum((array(maker, (3, 2), torch.bool), (0, 1)), out_axes=(1,))  # "or", not how many
+        return product_with(maker, some, maker.array((2,)), dtypes=[torch.float64], max_others=1)
+    dtype, is_one_dtype = some_dtype(maker), maker.random.random() < 0.5
     inner = [
-        product_with(maker, part(maker, maker.shape(max_ndim=2), dtype), dtypes=[dtype] if is_one_dtype else DTYPES)
+        product_with(maker, array(maker, maker.shape(max_ndim=2), dtype), dtypes=[dtype] if is_one_dtype else DTYPES)
         for _ in range(maker.random.choice([1, 2]))
     ]
     return product_with(maker, *inner)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import torch
+
 from scrub.graph import Einsum, Expr
 from scrub.rewrite.rule import NoMatch, rewrite
 from scrub.rewrite.rules.products.axes import Operand
 from scrub.rewrite.rules.products.cases import product_with
-from scrub.rewrite.rules.sums.cases import part, some_dtype
+from scrub.rewrite.rules.sums.cases import array, part, some_dtype
 from scrub.rewrite.rules.sums.terms import computes_in
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 
 def _cases(maker: Maker) -> Expr:
+    if maker.random.random() < 0.15:
+        return product_with(maker, array(maker, (3, 2), torch.bool), maker.array((2,)), dtypes=[torch.float64])
     dtype = some_dtype(maker)
     return product_with(maker, *(part(maker, maker.shape(), dtype) for _ in range(2)))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scrub.graph import Add, Expr, Rearrange
 from scrub.rewrite.matcher import MatcherIn
 from scrub.rewrite.rule import NoMatch, rewrite
+from scrub.rewrite.rules.rearranging.axes import singles
 from scrub.rewrite.rules.rearranging.cases import random_rearrange, random_spec, rearranged_by
 from scrub.rewrite.rules.rearranging.move import pull, push
 
@@ -19,7 +20,13 @@ def _rearranged_sum(maker: Maker) -> Expr:
 
 
 def _sum_of_rearranged(maker: Maker) -> Expr:
-    """Terms rearranged alike; some numbers; now and then one in another way, or not at all."""
+    """Terms rearranged alike; some numbers; now and then one in another way, or not at all; or squares, turned."""
+    if maker.random.random() < 0.15:
+        size = maker.random.choice([2, 3])
+        whole = maker.random.choice([2, 3])
+        axes = singles(0, whole)
+        orders = [tuple(maker.random.sample(axes, whole)) for _ in range(2)]
+        return Add(*(rearranged_by(maker, maker.expr((size,) * whole, 1), (axes, order, {})) for order in orders))
     shape = maker.shape()
     spec = random_spec(maker, shape)
     terms: list[Expr] = [rearranged_by(maker, maker.expr(shape, 2), spec) for _ in range(maker.random.randint(1, 3))]

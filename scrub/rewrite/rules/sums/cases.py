@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from scrub.graph import Add, Array, Einsum, Expr, Scalar, Shape
 
 if TYPE_CHECKING:
     from scrub.rewrite.testing.maker import Maker
-
 
 NUMBERS = [torch.float64] * 5 + [torch.int64, torch.int8]
 DTYPES = [*NUMBERS, torch.bool]
@@ -29,7 +29,8 @@ def part(maker: Maker, shape: Shape, dtype: torch.dtype) -> Expr:
         is_safe = made.dtype is not None or (isinstance(made, Scalar) and made.value in (0, 1))
         return made if is_safe else array(maker, shape, dtype)  # integers combine with no other scalars
     if maker.random.random() < 0.1:
-        return Scalar(maker.random.randint(0, 1), shape)
+        can_be_one = dtype != torch.bool or math.prod(shape) == 1  # no sum over it may be 2
+        return Scalar(maker.random.randint(0, 1) if can_be_one else 0, shape)
     kind = maker.random.choice(["array", "array", "sum", "product"])
     if kind == "array":
         return array(maker, shape, dtype)

@@ -19,7 +19,7 @@ def _cases(maker: Maker) -> Expr:
     """Several sums over few terms, next to each other or one below the other."""
     shape, dtype = maker.shape(), some_dtype(maker)
     terms: list[Expr] = [array(maker, shape, dtype), part(maker, shape, dtype)]
-    other = dtype if maker.random.random() < 0.7 else some_dtype(maker)
+    other = dtype if maker.random.random() < 0.5 else some_dtype(maker)
     terms += [part(maker, maker.some(shape), other) for _ in range(maker.random.choice([1, 2, 3]))]
     result: Expr = terms[0]
     for _ in range(maker.random.choice([2, 3, 4])):

@@ -27,7 +27,8 @@ def _cases(maker: Maker) -> Expr:
         x = part(maker, own, dtype) if maker.random.random() < 0.5 else array(maker, own, dtype)
         axes = tuple(range(x.ndim))
         if dtype != torch.bool and maker.random.random() < 0.2:
-            terms += [x, Einsum((Scalar(-1), ()), (x, axes), out_axes=axes)]
+            y = array(maker, own, dtype) if maker.random.random() < 0.5 else Scalar(0.0, shape)
+            terms += [x, x.scale(-1.0), y, y.scale(-1.0)]
             continue
         for _ in range(maker.random.choice([2, 2, 3])):
             factor = maker.random.choice([1, 1, -1, 2, 60]) if dtype != torch.bool else 1
@@ -76,6 +77,7 @@ def merge_duplicate_terms(add: Add, *, dissolve: MatcherIn = True) -> Expr | NoM
         return NoMatch("no two terms are equal up to a number, of a dtype that has such numbers")
     terms: list[Expr] = []
     done: set[Expr] = set()
+    zeros: set[Expr] = set()
     for term in add.children:
         rest = rest_of[term]
         if rest not in merged:
@@ -83,9 +85,11 @@ def merge_duplicate_terms(add: Add, *, dissolve: MatcherIn = True) -> Expr | NoM
         elif rest not in done:
             done.add(rest)
             made = _times(merged[rest], rest)
-            if merged[rest] != 0 or not (made in done or made in rest_of):
+            if merged[rest] != 0:
                 terms.append(made)
-                done.add(made)
+            elif made not in zeros and (made is rest or made not in groups):
+                zeros.add(made)
+                terms.append(made)
     is_new = len(terms) == 1 and terms[0].name is None and terms[0] is not rest_of[add.children[0]]
     return terms[0] if is_new else Add(*terms)
 
