@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import scrub as rc
 from scrub.graph import FUNCTIONS, NODES, FrozenTensor, Function, FunctionShape, ParseError, Parser, function, node
 from scrub.graph.files import frozen_tensors
+from scrub.graph.functions.base import function_name
 from scrub.graph.text.values import parse_values, values_text
 from scrub.rewrite.testing import Maker
 from tests.steps import num_steps
@@ -164,13 +165,12 @@ class _Odd(rc.Expr):
 
 
 # only these tests know them
-FUNCTIONS.pop("__shifted", None)
-NODES.pop("_Odd", None)
+del FUNCTIONS[function_name(_Shifted)], NODES["_Odd"]  # only where a test asks for them
 
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FUNCTIONS, "__shifted", _Shifted)
+    monkeypatch.setitem(FUNCTIONS, function_name(_Shifted), _Shifted)
     monkeypatch.setitem(NODES, "_Odd", _Odd)
 
 
