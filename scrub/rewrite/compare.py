@@ -28,7 +28,8 @@ def _has_undecided_dtype(expr: Expr) -> bool:
 
 def name_problem(before: Expr, after: Expr) -> str | None:
     """How the root lost its name, or a leaf got another, or None."""
-    if before.name is not None and after.name != before.name and not isinstance(after, Array | Scalar | Symbol):
+    is_old_leaf = isinstance(after, Array | Scalar | Symbol) and after in set(postorder([before]))
+    if before.name is not None and after.name != before.name and not is_old_leaf:
         return f"the name {before.name!r} became {after.name!r}"
     old, new = _array_names(before), _array_names(after)
     for digest, names in new.items():

@@ -37,7 +37,7 @@ def call_with_unused(maker: Maker) -> Expr:
 
 def call_with_equal_arguments(maker: Maker) -> Expr:
     """A call that likely binds the same expression to several parameters."""
-    return _Calls(maker, num_parameters=(2, 3, 4), chance_of_new=0.1).call([], 0)
+    return _Calls(maker, num_parameters=(2, 3, 4), chance_of_new=0.1, chance_of_shadowing=0.6).call([], 0)
 
 
 class _Calls:
@@ -51,6 +51,7 @@ class _Calls:
         num_parameters: tuple[int, ...] = (1, 1, 2, 3),
         chance_of_use: float = 0.8,
         chance_of_new: float = 0.5,
+        chance_of_shadowing: float = 0.15,
     ) -> None:
         self.maker = maker
         self.random = maker.random
@@ -58,6 +59,7 @@ class _Calls:
         self.num_parameters = num_parameters
         self.chance_of_use = chance_of_use
         self.chance_of_new = chance_of_new
+        self.chance_of_shadowing = chance_of_shadowing
         self.specs: list[tuple[Expr, tuple[ModuleArgSpec, ...]]] = []
         self.num_symbols = 0
 
@@ -92,7 +94,7 @@ class _Calls:
         own: list[Symbol] = []
         for _ in range(count):
             shadowed = [symbol for symbol in outer if symbol not in own]
-            is_shadowing = bool(shadowed) and self.random.random() < 0.15
+            is_shadowing = bool(shadowed) and self.random.random() < self.chance_of_shadowing
             symbol = self.random.choice(shadowed) if is_shadowing else self._symbol()
             if symbol.name not in [known.name for known in own]:
                 own.append(symbol)
