@@ -30,3 +30,16 @@ def scattered(maker: Maker, expr: Expr, sizes: Sequence[int] | None = None) -> S
         positions = torch.tensor(maker.random.sample(range(size), count), dtype=torch.int64)
         idx.append(maker.random.choice([slice(start, start + count), positions]))
     return Scatter(expr, idx, sizes, name=maker.name("n") if maker.random.random() < 0.4 else None)
+
+
+def placed_whole(maker: Maker) -> Expr:
+    """A scatter that likely fills its axes whole, in order or in another."""
+    shape = maker.shape()
+    child = maker.expr(shape, 2)
+    idx = [
+        maker.random.choice([slice(None), maker.random.sample(range(size), size)]) if size else slice(None)
+        for size in shape
+    ]
+    if maker.random.random() < 0.2:
+        return Scatter(child, [*idx, 0], (*shape, maker.random.choice([1, 2])))
+    return Scatter(child, idx, shape, name="placed" if maker.random.random() < 0.5 else None)
