@@ -16,7 +16,8 @@ from scrub.graph.errors import ConstructionError, FunctionError, ScrubError
 from scrub.graph.expr import Shape
 from scrub.graph.functions.base import ELEMENTWISE, FUNCTIONS, Function, FunctionShape, function_name
 from scrub.graph.functions.elementwise import Elementwise
-from scrub.graph.testing.shapes import Shapes, candidate_shapes, num_elements, size_order
+from scrub.graph.sizes import product
+from scrub.graph.testing.shapes import Shapes, candidate_shapes, size_order
 from scrub.graph.testing.values import Drawer, Values, is_same, loop, other_layout
 
 FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -326,7 +327,7 @@ class _Trial:
             return
         if tuple(result.shape) != (*batch, *declared.shape):
             self.mismatch("batching", shapes, f"with {list(batch)} in front it computes {list(result.shape)}", dtypes)
-        elif num_elements(batch):
+        elif product(batch):
             try:
                 expected = loop(self.spec.compute, values, declared.is_batchable, batch)
             except Exception:  # a single entry fails: reported for its own shapes

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from scrub.graph.expr import Shape
+from scrub.graph.sizes import product
 
 Shapes = tuple[Shape, ...]
 _SIZES = (0, 1, 2, 3, 4)
@@ -37,15 +38,7 @@ def candidate_shapes(known: Sequence[Shapes], *, seed: int, num_changes: int) ->
 
 def size_order(shapes: Shapes) -> tuple[int, int, Shapes]:
     """Sorts shapes by the number of elements, then of axes."""
-    return sum(num_elements(shape) for shape in shapes), sum(len(shape) for shape in shapes), shapes
-
-
-def num_elements(shape: Shape) -> int:
-    """Product of the sizes."""
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+    return sum(product(shape) for shape in shapes), sum(len(shape) for shape in shapes), shapes
 
 
 def _small(arity: int) -> Iterator[Shapes]:

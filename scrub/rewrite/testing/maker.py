@@ -7,7 +7,6 @@ maker and the wanted shape to a node, or None where the type has no such shape.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
@@ -211,8 +210,3 @@ class Maker:
         divisors = [d for d in range(1, size + 1) if size % d == 0] or [1]
         first = self.random.choice(divisors)
         return first, size // first
-
-
-def num_elements(shape: Shape) -> int:
-    """Number of elements of a shape."""
-    return math.prod(shape)

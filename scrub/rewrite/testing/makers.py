@@ -28,7 +28,8 @@ from scrub.graph import (
     log_softmax,
     softmax,
 )
-from scrub.rewrite.testing.maker import Maker, makes, num_elements
+from scrub.graph.sizes import product
+from scrub.rewrite.testing.maker import Maker, makes
 
 
 @makes(Add)
@@ -104,16 +105,8 @@ def make_rearrange(maker: Maker, shape: Shape, depth: int) -> Expr | None:
             left.append((axis,))
         if chance() < 0.1:
             left.append(())
-    child_shape = tuple(num(sizes, group) for group in left)
+    child_shape = tuple(product([sizes[axis] for axis in group]) for group in left)
     return Rearrange.from_groups(maker.expr(child_shape, depth), tuple(left), tuple(right), sizes)
-
-
-def num(sizes: dict[int, int], group: tuple[int, ...]) -> int:
-    """Size of a merged axis."""
-    total = 1
-    for axis in group:
-        total *= sizes[axis]
-    return total
 
 
 @makes(Index)
@@ -258,7 +251,7 @@ def make_positions(maker: Maker, shape: Shape, size: int, depth: int) -> Expr:
     """Positions on an axis of that size: an array, or computed from one, or from the sign of something."""
 
     def constant(at: Shape) -> Expr:
-        return Array(maker.positions(size, num_elements(at)).reshape(at))
+        return Array(maker.positions(size, product(at)).reshape(at))
 
     kind = maker.random.choice(["array", "array", "array", "index", "sign"])
     if kind == "index":
