@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 
@@ -56,19 +56,14 @@ def evaluate_many(
     """
     given = dict(bindings or {})
     for symbol, value in given.items():
-        if not _fits(tuple(value.shape), symbol):
-            raise ShapeError(
-                f"evaluate: symbol {symbol.name!r} has shape {symbol.shape}, the value {tuple(value.shape)}",
-                nodes=[symbol],
-                expected=symbol.shape,
-                found=tuple(value.shape),
-            )
+        check_fits(symbol, tuple(value.shape), what="evaluate")
     for expr in exprs:
-        _check_computable(expr, given)
+        check_bound(expr, given)
+        _check_not_random(expr)
     arrays = {symbol: Array(value, symbol.name) for symbol, value in given.items()}  # so that dtypes are known
     bound = [bind(expr, arrays) for expr in exprs]
     for expr in bound:
-        _check_sizes_are_known(expr)
+        check_sizes_are_known(expr)
     return evaluate_prepared([substitute_all_modules(expr) for expr in bound], {})
 
 
@@ -109,13 +104,21 @@ def evaluate_prepared(
     return [values[expr] for expr in exprs]
 
 
-def _fits(shape: tuple[int, ...], symbol: Symbol) -> bool:
-    return len(shape) == symbol.ndim and all(
+def check_fits(symbol: Symbol, shape: tuple[int, ...], *, what: str) -> None:
+    """Raise a `ShapeError` unless a value of that shape can be bound to the symbol, whose sizes may be symbolic."""
+    if len(shape) != symbol.ndim or not all(
         is_symbolic(expected) or size == expected for size, expected in zip(shape, symbol.shape, strict=True)
-    )
+    ):
+        raise ShapeError(
+            f"{what}: symbol {symbol.name!r} has shape {symbol.shape}, the value {shape}",
+            nodes=[symbol],
+            expected=symbol.shape,
+            found=shape,
+        )
 
 
-def _check_sizes_are_known(expr: Expr) -> None:
+def check_sizes_are_known(expr: Expr) -> None:
+    """Raise an `UnboundSymbolError` that names what has a size that is still symbolic."""
     if expr.free_sizes:
         names = [str(variable) for variable in expr.free_sizes]
         where = [node for node in postorder([expr]) if node.free_sizes][:4]
@@ -127,7 +130,8 @@ def _check_sizes_are_known(expr: Expr) -> None:
         )
 
 
-def _check_computable(expr: Expr, given: Mapping[Symbol, torch.Tensor]) -> None:
+def check_bound(expr: Expr, given: Container[Expr]) -> None:
+    """Raise an `UnboundSymbolError` that shows the way to a free symbol that is not given."""
     unbound = [symbol for symbol in expr.free_symbols if symbol not in given]
     if unbound:
         path = get_paths(expr, unbound[0], see_through=True)[unbound[0]]
@@ -137,6 +141,9 @@ def _check_computable(expr: Expr, given: Mapping[Symbol, torch.Tensor]) -> None:
             found=unbound,
             hint="bind them with rc.module_new_bind(expr, (name, value), ...)",
         )
+
+
+def _check_not_random(expr: Expr) -> None:
     if expr.flags & RANDOM:
         variable, path = next(iter(get_paths(expr, Matcher(DiscreteVar, StoredCumulantVar)).items()))
         drawing = "draw it with rc.Sampler(spec).sample(expr), or take its expectation with rc.estimate(expr, ...)"
