@@ -17,15 +17,17 @@ def emit(outputs: Sequence[Value], given: Sequence[Value], order: Iterable[Value
     Args:
         outputs: what it returns, as a tuple.
         given: inputs, and values that another module computed.
-        order: all values below the outputs, arguments first; in order of first visit if None.
+        order: all values below the outputs, arguments first; in order of first visit if None. What occurs again is
+            computed again, and read from there on.
 
     The code that fx makes of the graph drops every result after its last use.
     """
     write = Writer()
     for i, value in enumerate(given):
         write.nodes[value] = write.graph.placeholder(f"given_{i}")
+    stop = set(given)
     for value in values_until(outputs, given) if order is None else order:
-        if value not in write.nodes:
+        if value not in stop and not (value in write.nodes and not value.args):
             node = value.op.emit(value, write)
             node.meta["value"] = value
             write.nodes[value] = node

@@ -17,6 +17,7 @@ from scrub.compile.ops import (
     Constant,
     Contract,
     Fill,
+    Gather,
     Joined,
     NodeCall,
     OnDiagonal,
@@ -53,6 +54,7 @@ logger = logging.getLogger(__name__)
 Env = tuple[tuple[Symbol, Value], ...]
 Position = tuple[Expr, Env]
 Rule = Callable[[Graph, Expr, Sequence[Value]], Value]
+_PICKS_ROW = GenIndex(0, batch_x=False, batch_index=True)
 
 
 class Lowering:
@@ -94,8 +96,8 @@ class Lowering:
 
     def _lowered(self, node: Expr, args: list[Value]) -> Value:
         if isinstance(node, DiscreteVar):
-            picked = Apply(GenIndex(0, batch_x=False, batch_index=True))
-            return self.graph.value(picked, args[0], self.inputs[node.probs_and_group], name=node.name)
+            rows = self.inputs[node.probs_and_group]
+            return self.graph.value(Gather.of(_PICKS_ROW, rows), args[0], rows, name=node.name)
         rule = RULES.get(type(node))
         value = self.graph.value(NodeCall(node), *args) if rule is None else rule(self.graph, node, args)
         value.name = value.name or node.name
@@ -224,6 +226,8 @@ def _concat(graph: Graph, node: Expr, args: Sequence[Value]) -> Value:
 
 def _function(graph: Graph, node: Expr, args: Sequence[Value]) -> Value:
     function = node.cast(GeneralFunction)
+    if isinstance(function.spec, GenIndex):
+        return graph.value(Gather.of(function.spec, args[1]), *args)
     is_batchable = function.function_shape().is_batchable
     if any(arg.axes and not takes for arg, takes in zip(args, is_batchable, strict=True)):
         logger.warning("%r takes no batch axes where it has some: computed once for each draw, which is slow", node)

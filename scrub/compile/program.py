@@ -11,11 +11,15 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 
 from scrub.compile.compiled import Compiled, Kind
+from scrub.compile.gradients import Asked, Differentiated, check_objective, lower_with_probes
 from scrub.compile.lowering import Lowering
-from scrub.compile.ops import Input
+from scrub.compile.ops import Constant, Input
 from scrub.compile.passes import ALL_PASSES, run_passes
+from scrub.compile.plan import Plan
+from scrub.compile.ranges import Ranges
 from scrub.compile.reference import check_bound, check_fits, check_sizes_are_known
-from scrub.compile.values import Graph, Value
+from scrub.compile.targets import find_targets
+from scrub.compile.values import Graph, Value, values_below
 from scrub.graph import (
     Cumulant,
     DiscreteVar,
@@ -29,44 +33,67 @@ from scrub.graph import (
 from scrub.graph.expr import RESIZES
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite import bind, substitute_all_modules
+from scrub.rewrite.path_matcher import IterativeMatcherIn
 
 Bindings = Mapping[Expr, torch.Tensor]
+_MOST_ASSUMED_DRAWS = 64
 
 
 def compile(  # noqa: A001 - the field's word; rc.compile reads as torch.compile does
     exprs: Expr | Sequence[Expr],
     *,
     batched: Collection[Symbol] = (),
+    wrt: Sequence[IterativeMatcherIn] = (),
     passes: Collection[str] = ALL_PASSES,
+    max_memory: int | None = None,
 ) -> Program:
     """A program that computes expressions; what they share is computed once.
 
     Args:
         exprs: one or several, with free symbols and random variables that are bound when the program is run.
         batched: symbols that are bound to one value for each draw, along an axis in front of the symbol's own.
+        wrt: what `value_and_grad` takes gradients with respect to: arrays, symbols and any other nodes, or matchers of
+            them. A node in the body of a module is found under the name that it has when all modules are substituted.
         passes: names of the passes to run, see `scrub.compile.passes`; all unless given.
+        max_memory: most bytes in use at a time, beyond weights and inputs. Draws are computed in portions that fit; if
+            one draw does not, values are dropped and computed again.
+
+    Raises:
+        MemoryLimitError: when it is run, if `max_memory` is not enough for one draw whatever is computed again.
 
     >>> x = Symbol.new_from_name((2,), "x")
     >>> program = compile([x.add(x), x.scale(3.0)], batched=[x])
     >>> program.run({x: torch.ones(4, 2)})[1].shape
     torch.Size([4, 2])
     """
-    return Program([exprs] if isinstance(exprs, Expr) else list(exprs), batched=batched, passes=passes)
+    given = [exprs] if isinstance(exprs, Expr) else list(exprs)
+    return Program(given, batched=batched, wrt=wrt, passes=passes, max_memory=max_memory)
 
 
 class Program:
     """Compiled expressions; made by `compile`."""
 
-    def __init__(self, exprs: Sequence[Expr], *, batched: Collection[Symbol], passes: Collection[str]) -> None:
+    def __init__(
+        self,
+        exprs: Sequence[Expr],
+        *,
+        batched: Collection[Symbol],
+        wrt: Sequence[IterativeMatcherIn],
+        passes: Collection[str],
+        max_memory: int | None,
+    ) -> None:
         self.exprs = tuple(exprs)
         self.batched = frozenset(batched)
         self.passes = tuple(passes)
+        self.max_memory = max_memory
         self.symbols = tuple(dict.fromkeys(symbol for expr in self.exprs for symbol in expr.free_symbols))
         nodes = list(postorder(self.exprs))
         _check_drawable(nodes)
         variables = [node for node in nodes if isinstance(node, DiscreteVar)]
         self.groups = tuple(dict.fromkeys(variable.probs_and_group for variable in variables))
         self._compiled: dict[tuple[Kind, ...], Compiled] = {}
+        self._targets = find_targets(self.exprs, wrt)
+        self._differentiated: dict[tuple[int, tuple[Kind, ...]], Differentiated] = {}
 
     def run(self, bindings: Bindings | None = None) -> list[torch.Tensor]:
         """The values: [n, *shape] where an expression depends on the n draws, else of its own shape.
@@ -78,27 +105,119 @@ class Program:
         given = dict(bindings or {})
         return self.compiled(given).run([given[key] for key in (*self.symbols, *self.groups)])
 
+    def value_and_grad(
+        self, bindings: Bindings | None = None, *, of: int = 0
+    ) -> tuple[list[torch.Tensor], dict[Expr, torch.Tensor]]:
+        """The values, as `run` gives them, and the gradients of one of them with respect to the nodes of `wrt`.
+
+        The objective is the sum over the draws of the scalar expression `of`. So the gradient with respect to a node
+        that depends on draws is [n, *shape], draw by draw where draws do not meet; that with respect to any other is
+        [*shape], summed over draws. It is zero where the objective does not depend on the node. A gradient is that of
+        the node itself: of every place where it is read, and of no other node that happens to have the same value.
+
+        Args:
+            bindings: as for `run`.
+            of: which of the expressions.
+
+        >>> x, w = Symbol.new_from_name((2,), "x"), Symbol.new_from_name((2,), "w")
+        >>> loss = x.mul(w, name="x w").mul(w).sum()
+        >>> program = compile(loss, wrt=[w, "x w"], batched=[x])
+        >>> values, gradients = program.value_and_grad({x: torch.ones(3, 2), w: torch.tensor([1.0, 5.0])})
+        >>> values
+        [tensor([26., 26., 26.])]
+        >>> list(gradients.values())
+        [tensor([ 6., 30.]), tensor([[1., 5.],
+                [1., 5.],
+                [1., 5.]])]
+        """
+        given = dict(bindings or {})
+        kinds = self._kinds(given)
+        check_objective(self.exprs, of, self._targets)
+        if (of, kinds) not in self._differentiated:
+            self._differentiated[of, kinds] = self._differentiate(of, kinds)
+        tensors = [given[key] for key in (*self.symbols, *self.groups)]
+        values, gradients = self._differentiated[of, kinds].run(tensors)
+        return values, dict(zip(self._targets.nodes, gradients, strict=True))
+
     def compiled(self, bindings: Bindings) -> Compiled:
         """The program for inputs of the kind of these."""
+        kinds = self._kinds(bindings)
+        if kinds not in self._compiled:
+            self._compiled[kinds] = self._compile(kinds, self._num_draws(bindings))
+        return self._compiled[kinds]
+
+    def plan(self, bindings: Bindings | None = None) -> Plan:
+        """What a run with these bindings does and needs, found out without running it.
+
+        >>> x = Symbol.new_from_name((2,), "x")
+        >>> print(compile(x.add(x), batched=[x]).plan({x: torch.ones(4, 2)}))
+        1 outputs on 4 draws, 4 at a time: 1 steps for each portion, 0 once
+        ...
+        """
+        given = dict(bindings or {})
+        return self.compiled(given).plan(self._num_draws(given))
+
+    def _num_draws(self, bindings: Bindings) -> int:
+        drawn = [key for key in (*self.symbols, *self.groups) if key in self.batched or key in self.groups]
+        return len(bindings[drawn[0]]) if drawn else 0
+
+    def _kinds(self, bindings: Bindings) -> tuple[Kind, ...]:
+        """What the inputs are like, once they are checked."""
         self._check(bindings)
-        kinds = tuple(
+        return tuple(
             Kind.of(bindings[key], is_drawn=key in self.batched or key in self.groups)
             for key in (*self.symbols, *self.groups)
         )
-        if kinds not in self._compiled:
-            self._compiled[kinds] = self._compile(kinds)
-        return self._compiled[kinds]
 
-    def _compile(self, kinds: Sequence[Kind]) -> Compiled:
+    def _inputs(self, graph: Graph, kinds: Sequence[Kind]) -> dict[Expr, Value]:
+        keys = (*self.symbols, *self.groups)
+        return {
+            key: graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
+            for key, kind in zip(keys, kinds, strict=True)
+        }
+
+    def _differentiate(self, of: int, kinds: Sequence[Kind]) -> Differentiated:
         graph = Graph()
-        inputs: dict[Expr, Value] = {}
-        for key, kind in zip((*self.symbols, *self.groups), kinds, strict=True):
-            inputs[key] = graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
+        inputs = self._inputs(graph, kinds)
+        given = list(inputs.values())
+        exprs = [_of_known_sizes(expr, inputs) for expr in self._targets.exprs]
+        nodes = list(self._targets.nodes.values())
+        if any(known is not expr for known, expr in zip(exprs, self._targets.exprs, strict=True)):
+            exprs = [substitute_all_modules(expr) for expr in exprs]
+            nodes = [substitute_all_modules(_of_known_sizes(node, inputs)) for node in nodes]
+        outputs, probes = lower_with_probes(graph, inputs, exprs, nodes)
+        return Differentiated(Asked(graph, given, outputs, probes, of), self.passes)
+
+    def _compile(self, kinds: Sequence[Kind], n: int) -> Compiled:
+        """Within `max_memory`, the first that fits of: with all passes; without computing siblings together."""
+        compiled = self._compile_with(kinds, n, self.passes)
+        if "siblings" in self.passes and not compiled.fits(n):
+            return self._compile_with(kinds, n, [name for name in self.passes if name != "siblings"])
+        return compiled
+
+    def _compile_with(self, kinds: Sequence[Kind], n: int, passes: Collection[str]) -> Compiled:
+        graph = Graph(assumed_draws=min(max(n, 1), _MOST_ASSUMED_DRAWS))
+        inputs = self._inputs(graph, kinds)
         exprs = [_of_known_sizes(expr, inputs) for expr in self.exprs]
         lowering = Lowering(graph, inputs)
-        outputs = [lowering.run(expr) for expr in exprs]
-        outputs = run_passes(graph, outputs, self.passes)
-        return Compiled(list(inputs.values())[: len(kinds)], outputs)
+        lowered = [lowering.run(expr) for expr in exprs]
+        lent = {v.op.tensor.untyped_storage().data_ptr() for v in values_below(lowered) if isinstance(v.op, Constant)}
+        counts: list[tuple[str, int, int]] = []
+
+        def report(name: str, before: int, after: int) -> None:
+            counts.append((name, before, after))
+
+        outputs = run_passes(graph, lowered, passes, report)
+        return Compiled(
+            list(inputs.values())[: len(kinds)],
+            outputs,
+            is_ordered="order" in passes,
+            draws=graph.assumed_draws,
+            max_memory=self.max_memory,
+            passes=counts,
+            lent=frozenset(lent),
+            ranges=Ranges(list(inputs.values())[: len(kinds)], lowered),
+        )
 
     def _check(self, bindings: Bindings) -> None:
         for expr in self.exprs:

@@ -62,6 +62,10 @@ class Op:
         """Arithmetic operations for one position of the batch axes, in the conventions of `scrub.graph.cost`."""
         return 0
 
+    def scratch(self, value: Value) -> int:
+        """Bytes that it needs only while it runs, for one draw if the value is drawn."""
+        return 0
+
     @property
     def label(self) -> str:
         """What a plan shows."""
@@ -122,6 +126,9 @@ class Value:
 class Graph:
     """Values by what they are computed from.
 
+    Args:
+        assumed_draws: how many draws passes count with where it matters how large values are.
+
     >>> from scrub.compile.ops import Fill, Sum
     >>> graph = Graph()
     >>> two = graph.value(Fill(2.0, ()))
@@ -129,7 +136,8 @@ class Graph:
     True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, assumed_draws: int = 16) -> None:
+        self.assumed_draws = assumed_draws
         self._values: dict[tuple[Op, tuple[Value, ...]], Value] = {}
         self._next_order = 1_000_000
 
@@ -144,6 +152,10 @@ class Graph:
         if known.name is None:
             known.name = name
         return known
+
+    def nbytes(self, value: Value) -> int:
+        """Bytes of a value, at the assumed number of draws."""
+        return value.nbytes * (self.assumed_draws if value.is_drawn else 1)
 
     def axis(self, size: int) -> Axis:
         """A batch axis that no value has yet."""

@@ -103,6 +103,10 @@ class UndefinedRatioError(ScrubError):
     """A ratio whose denominator is within its own error of zero."""
 
 
+class MemoryLimitError(ScrubError):
+    """A memory limit that a program cannot meet; `expected` is one that it can, in bytes, `found` the one asked for."""
+
+
 class HeadSplitError(ScrubError):
     """Head groups that do not partition the heads, or heads and layers that do not exist."""
 

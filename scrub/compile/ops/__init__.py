@@ -2,7 +2,8 @@
 
 from scrub.compile.ops.apply import Apply, ApplyEach, NodeCall
 from scrub.compile.ops.arithmetic import Contract, OnDiagonal, Sum
-from scrub.compile.ops.batch_axes import Sibling, Stacked, ToBatch, ToCore
+from scrub.compile.ops.batch_axes import Run, Sibling, Stacked, ToBatch, ToCore
+from scrub.compile.ops.gather import Gather
 from scrub.compile.ops.leaves import Constant, Fill, Input
 from scrub.compile.ops.moving import Joined, Picked, Rearranged
 
@@ -12,12 +13,14 @@ __all__ = [
     "Constant",
     "Contract",
     "Fill",
+    "Gather",
     "Input",
     "Joined",
     "NodeCall",
     "OnDiagonal",
     "Picked",
     "Rearranged",
+    "Run",
     "Sibling",
     "Stacked",
     "Sum",

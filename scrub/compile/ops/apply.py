@@ -16,7 +16,7 @@ from scrub.graph.functions import Function
 
 @dataclass(frozen=True)
 class Apply(Op):
-    """A registered function of the cores. Arguments that take no batch axes have none."""
+    """A registered function of the cores; one by one where arguments that take no batch axes have some."""
 
     spec: Function
 
@@ -27,6 +27,8 @@ class Apply(Op):
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
         is_batchable = self.spec.infer_shape([arg.shape for arg in value.args]).is_batchable
+        if any(arg.axes and not takes for arg, takes in zip(value.args, is_batchable, strict=True)):
+            return _emit_each(self.spec, value, write)
         batched = write.expanded([arg for arg, takes in zip(value.args, is_batchable, strict=True) if takes])
         rest = iter(batched)
         nodes = [next(rest) if takes else write.node(arg) for arg, takes in zip(value.args, is_batchable, strict=True)]
@@ -45,12 +47,7 @@ class ApplyEach(Apply):
     """A registered function, called once for each position of the batch axes: for arguments that take none."""
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
-        spec, batch = self.spec, len(value.axes)
-
-        def compute(*tensors: torch.Tensor) -> torch.Tensor:
-            return computed_each(spec, batch, *tensors)
-
-        return write.call(compute, *write.expanded(value.args))
+        return _emit_each(self.spec, value, write)
 
     @property
     def label(self) -> str:
@@ -88,6 +85,15 @@ class NodeCall(Op):
     @property
     def label(self) -> str:
         return type(self.node).__name__.lower()
+
+
+def _emit_each(spec: Function, value: Value, write: Writer) -> fx.Node:
+    batch = len(value.axes)
+
+    def compute(*tensors: torch.Tensor) -> torch.Tensor:
+        return computed_each(spec, batch, *tensors)
+
+    return write.call(compute, *write.expanded(value.args))
 
 
 def computed_each(spec: Function, batch: int, *tensors: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import fx
@@ -63,21 +64,50 @@ class ToCore(Op):
         return f"core axis of batch axis {self.axis.order}"
 
 
+class Run(NamedTuple):
+    """A stretch of a new batch axis: an argument as it is, or `length` positions of its batch axis from `start` on."""
+
+    axis: Axis | None = None
+    start: int = 0
+    length: int = 1
+
+
 @dataclass(frozen=True)
 class Stacked(Op):
-    """Arguments of one shape side by side, along a new batch axis."""
+    """Values of one shape side by side along a new batch axis; each argument gives a run of it."""
 
     axis: Axis
+    runs: tuple[Run, ...]
 
     def infer(self, args: Sequence[Value]) -> tuple[Sizes, torch.dtype | None]:
         return args[0].shape, common_dtype(args)
 
     def axes(self, args: Sequence[Value]) -> tuple[Axis, ...]:
-        return _with_axis(union_of_axes(args), self.axis)
+        taken = {run.axis for run in self.runs}
+        return _with_axis([axis for axis in union_of_axes(args) if axis not in taken], self.axis)
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
-        parts = write.expanded(value.args, value.dtype or torch.float64)
-        return write.call(torch.stack, parts, dim=value.axes.index(self.axis))
+        position = value.axes.index(self.axis)
+        rest = tuple(axis for axis in value.axes if axis != self.axis)
+        drawn = next((write.node(arg) for arg in value.args if arg.is_drawn), None)
+        parts: list[fx.Node] = []
+        for run, arg in zip(self.runs, value.args, strict=True):
+            node = write.node(arg, value.dtype or torch.float64)
+            if run.axis is None:
+                node = write.call(torch.unsqueeze, node, 0)
+            else:
+                source = arg.axes.index(run.axis)
+                if (run.start, run.length) != (0, run.axis.size):
+                    node = write.call(torch.narrow, node, source, run.start, run.length)
+                node = node if source == 0 else write.call(torch.movedim, node, source, 0)
+            own = [axis for axis in arg.axes if axis != run.axis]
+            for at, axis in enumerate(rest, start=1):
+                if axis not in own and axis.size is not None:
+                    node = write.call(repeated, node, at, axis.size)
+                elif axis not in own:
+                    node = write.call(repeated_for_draws_at, node, at, drawn)
+            parts.append(node if position == 0 else write.call(torch.movedim, node, 0, position))
+        return write.call(torch.cat, parts, dim=position)
 
     @property
     def label(self) -> str:
@@ -118,6 +148,11 @@ class Sibling(Op):
     @property
     def label(self) -> str:
         return f"sibling {self.at}" if self.into is None else f"siblings {self.at} on"
+
+
+def repeated_for_draws_at(tensor: torch.Tensor, position: int, drawn: torch.Tensor) -> torch.Tensor:
+    """The tensor repeated along a new axis for every draw of another, without copying."""
+    return repeated(tensor, position, drawn.shape[0])
 
 
 def _with_axis(axes: Sequence[Axis], axis: Axis) -> tuple[Axis, ...]:

@@ -127,4 +127,4 @@ class Joined(Op):
 
 def regrouped(tensor: torch.Tensor, batch: int, shape: Sizes) -> torch.Tensor:
     """The core axes, those behind the first `batch`, in another shape."""
-    return tensor.reshape(*tensor.shape[:batch], *shape)
+    return tensor.reshape((*tensor.shape[:batch], *shape))

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from scrub.compile.values import Graph, Value
+from scrub.compile.passes.attention import recognise_attention
+from scrub.compile.passes.normalization import recognise_normalization
+from scrub.compile.passes.siblings import batch_siblings
+from scrub.compile.passes.simplify import simplify
+from scrub.compile.values import Graph, Value, values_below
 
 Pass = Callable[[Graph, Sequence[Value]], list[Value]]
 
-PASSES: dict[str, Pass] = {}
-ALL_PASSES = tuple(PASSES)
+PASSES: dict[str, Pass] = {
+    "simplify": simplify,
+    "siblings": batch_siblings,
+    "normalization": recognise_normalization,
+    "attention": recognise_attention,
+}
+ALL_PASSES = (*PASSES, "order", "probes")
+"""Those of `PASSES`, and "order": looking for an order of the steps that takes little memory; "probes": taking gradients
+where they cost least (`scrub.compile.passes.probes`)."""
 
 
-def run_passes(graph: Graph, outputs: Sequence[Value], names: Collection[str]) -> list[Value]:
-    """The outputs after the named passes, which run in the order of `PASSES`."""
+def run_passes(
+    graph: Graph,
+    outputs: Sequence[Value],
+    names: Collection[str],
+    report: Callable[[str, int, int], None] | None = None,
+) -> list[Value]:
+    """The outputs after the named passes, which run in the order of `PASSES`.
+
+    Args:
+        graph, outputs: what to work on.
+        names: of the passes to run.
+        report: called with the name of each pass and the number of values before and after it.
+    """
     current = list(outputs)
     for name, run in PASSES.items():
         if name in names:
-            current = run(graph, current)
+            before = current
+            current = run(graph, before)
+            if report is not None:
+                report(name, *(sum(1 for _ in values_below(each)) for each in (before, current)))
     return current
