@@ -21,6 +21,7 @@ from scrub.compile.values import Axis, Graph, Value, rewritten, values_below
 GROUP_BYTES = 32 << 20
 """Largest value made by putting siblings side by side: larger ones leave the caches and gain nothing."""
 _SMALL_BYTES = 32 << 10
+_MOST_COPIES = 2
 _FLOPS_PER_BYTE = 8.0  # of an operation that is worth copying its arguments for
 
 
@@ -123,16 +124,27 @@ class _Batching:
     def _pays(self, group: Sequence[Value]) -> bool:
         """Whether computing together is worth the copies it takes to put the arguments side by side."""
         first = group[0]
-        copied = 0
+        copied = num_columns = 0
         for args in zip(*(value.args for value in group), strict=True):
-            if len(set(args)) == 1 or args[0] in self.static:
+            if len(set(args)) == 1 or args[0] in self.static or self._is_run(args):
                 continue
-            places = [self.places.get(arg) for arg in args]
-            copied += sum(self.graph.nbytes(a) for a, place in zip(args, places, strict=True) if place is None)
+            copied += sum(self.graph.nbytes(arg) for arg in args)
+            num_columns += 1
+        if num_columns > _MOST_COPIES:
+            return False  # a sum of many terms, say: to copy them all side by side is more work than to add them up
         if not copied:
             return True
         flops = first.op.flops(first) * self._num_batch(first) * len(group)
         return self.graph.nbytes(first) <= _SMALL_BYTES or flops >= _FLOPS_PER_BYTE * copied
+
+    def _is_run(self, args: Sequence[Value]) -> bool:
+        """Whether the arguments lie side by side already."""
+        places = [self.places.get(arg) for arg in args]
+        first = places[0]
+        return first is not None and all(
+            place is not None and place.group is first.group and place.at == first.at + i
+            for i, place in enumerate(places)
+        )
 
     def _num_batch(self, value: Value) -> int:
         count = self.graph.assumed_draws if value.is_drawn else 1
@@ -152,15 +164,8 @@ class _Batching:
     def _common_axis(self, columns: Sequence[Sequence[Value]], size: int) -> Axis | None:
         """The axis of a group of which some argument is all members in order."""
         for column in columns:
-            places = [self.places.get(arg) for arg in column]
-            first = places[0]
-            if (
-                first is not None
-                and first.axis.size == size
-                and all(
-                    place is not None and place.group is first.group and place.at == i for i, place in enumerate(places)
-                )
-            ):
+            first = self.places.get(column[0])
+            if first is not None and first.axis.size == size and self._is_run(column):
                 return first.axis
         return None
 
