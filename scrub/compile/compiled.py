@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import fx
 
+from scrub.compile.backends import Backend, made_ready
 from scrub.compile.emit import emit, frontier
 from scrub.compile.memory import rematerialise
 from scrub.compile.ops import Constant
@@ -36,14 +37,15 @@ class Kind(NamedTuple):
 class Stage:
     """One torch module and the schedule it was written by."""
 
-    def __init__(self, outputs: Sequence[Value], given: Sequence[Value], schedule: Schedule) -> None:
+    def __init__(self, outputs: Sequence[Value], given: Sequence[Value], schedule: Schedule, backend: Backend) -> None:
         self.schedule = schedule
         self.outputs = tuple(outputs)
         self.module: fx.GraphModule = emit(outputs, given, schedule.values)
+        self._call = made_ready(self.module, backend)
 
     def run(self, tensors: Sequence[torch.Tensor]) -> dict[Value, torch.Tensor]:
         """The tensor of each output."""
-        return dict(zip(self.outputs, self.module(*tensors), strict=True))
+        return dict(zip(self.outputs, self._call(*tensors), strict=True))
 
 
 class Compiled:
@@ -61,6 +63,7 @@ class Compiled:
         passes: values before and after each pass, for the plan.
         lent: storages of the tensors that the expressions hold.
         ranges: checks of indices among the inputs.
+        backend: what runs the modules.
     """
 
     def __init__(
@@ -74,10 +77,11 @@ class Compiled:
         passes: Sequence[tuple[str, int, int]] = (),
         lent: frozenset[int] = frozenset(),
         ranges: Ranges | None = None,
+        backend: Backend = "eager",
     ) -> None:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.max_memory, self.passes, self.lent = max_memory, tuple(passes), lent
-        self.is_ordered, self.ranges = is_ordered, ranges
+        self.is_ordered, self.ranges, self.backend = is_ordered, ranges, backend
         self.kept = [value for value in frontier(outputs) if not value.is_drawn]
         self.undrawn = [value for value in inputs if not value.is_drawn]
         distinct = list(dict.fromkeys(outputs))
@@ -90,7 +94,8 @@ class Compiled:
         self._constant_storages = {t.untyped_storage().data_ptr() for t in self._constants(self.per_portion)}
 
     def _stage(self, outputs: Sequence[Value], given: Sequence[Value], draws: int) -> Stage:
-        return Stage(outputs, given, Schedule(outputs, given, is_ordered=self.is_ordered, draws=draws))
+        schedule = Schedule(outputs, given, is_ordered=self.is_ordered, draws=draws)
+        return Stage(outputs, given, schedule, self.backend)
 
     @torch.no_grad()
     def run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -173,7 +178,7 @@ class Compiled:
         if self._compact is None or self._compact[0] > left:
             schedule = Schedule(self.drawn, [*self.inputs, *self.kept], is_ordered=True, draws=1)
             schedule.order = rematerialise(schedule.order, schedule.outputs, 1, left)
-            self._compact = left, Stage(self.drawn, [*self.inputs, *self.kept], schedule)
+            self._compact = left, Stage(self.drawn, [*self.inputs, *self.kept], schedule, self.backend)
         return 1, self._compact[1]
 
     def _bytes_for_portion(self, n: int, limit: int) -> int:

@@ -29,7 +29,7 @@ def emit(outputs: Sequence[Value], given: Sequence[Value], order: Iterable[Value
     for value in values_until(outputs, given) if order is None else order:
         if value not in stop and not (value in write.nodes and not value.args):
             node = value.op.emit(value, write)
-            node.meta["value"] = value
+            node.meta.setdefault("value", value)  # an operation that changes nothing gives the node of its argument
             write.nodes[value] = node
     write.graph.output(tuple(write.nodes[value] for value in outputs))
     root = torch.nn.Module()

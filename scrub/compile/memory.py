@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
+from math import inf
 
 from scrub.compile.schedule import largest_n, peak
 from scrub.compile.steps import Step
 from scrub.graph.errors import MemoryLimitError
 
-_NUM_CANDIDATES = 8
+_NUM_CANDIDATES = 32
 _MAX_WALK = 64
+_MAX_TRIES = 7
 
 
 def rematerialise(
@@ -54,7 +56,7 @@ def rematerialise(
         return list(order)
     problem = _Problem(order, outputs, n)
     try:
-        return _Plan(problem, limit, max_growth).found()
+        return _find(problem, limit, max_growth)
     except _DoesNotFitError as error:
         raise _too_small(problem, limit, max_growth, error.at) from None
 
@@ -104,12 +106,25 @@ class _Problem:
         return self.held + sum(self.takes[b] for b in self.blocks_read(i)) + self.takes[i] + self.scratch[i]
 
 
-class _Plan:
-    """The simulation of a problem under a limit."""
+def _find(problem: _Problem, limit: int, max_growth: int) -> list[Step]:
+    try:
+        return _Plan(problem, limit, max_growth, keeps_args=True).found()
+    except _DoesNotFitError:
+        return _Plan(problem, limit, max_growth, keeps_args=False).found()
 
-    def __init__(self, problem: _Problem, limit: int, max_growth: int) -> None:
+
+class _Plan:
+    """The simulation of a problem under a limit.
+
+    Where several args of a step are gone, one that is there again is kept while the others are computed
+    (`keeps_args`), or may be dropped for them and computed once more. Either may succeed where the other does not; the
+    bound on runs ends what would go on for ever.
+    """
+
+    def __init__(self, problem: _Problem, limit: int, max_growth: int, *, keeps_args: bool) -> None:
         self._problem = problem
         self._limit = limit
+        self._keeps_args = keeps_args
         self._max_runs = max_growth * len(problem.order) + 1
         self._now = 0
         self._in_use = problem.held
@@ -151,24 +166,24 @@ class _Plan:
 
     def _bring(self, wanted: int) -> None:
         """Run a step, and before it whatever it reads that is not there."""
-        frames = [(wanted, self._pin_args(wanted))]
-        while frames:
-            i, missing = frames[-1]
-            while missing and self._is_there[missing[-1]]:
-                self._pin(missing.pop(), 1)
-            if missing:
-                frames.append((missing[-1], self._pin_args(missing[-1])))
-            else:
+        stack = [(wanted, 0)]
+        while stack:
+            i, at = stack.pop()
+            args = self._problem.args[i]
+            while at < len(args) and self._is_there[args[at]]:
+                if self._keeps_args:
+                    self._pin(args[at], 1)
+                at += 1
+            if at < len(args):
+                stack += [(i, at), (args[at], 0)]
+            elif self._keeps_args:
                 self._run(i)
-                frames.pop()
-
-    def _pin_args(self, i: int) -> list[int]:
-        """Pin what is there of the args of a step. Returns what is not, the first last."""
-        args = self._problem.args[i]
-        for arg in args:
-            if self._is_there[arg]:
-                self._pin(arg, 1)
-        return [arg for arg in reversed(args) if not self._is_there[arg]]
+            elif all(self._is_there[arg] for arg in args):
+                for arg in args:
+                    self._pin(arg, 1)
+                self._run(i)
+            else:
+                stack.append((i, 0))
 
     def _pin(self, i: int, change: int) -> None:
         for block in self._problem.blocks[i]:
@@ -210,7 +225,20 @@ class _Plan:
                 free += self._first(self._largest, self._problem.takes.__getitem__, _NUM_CANDIDATES)
             if not free:
                 raise _DoesNotFitError(i)
-            self._evict(min(free, key=self._price))
+            self._evict(self._cheapest(free))
+
+    def _cheapest(self, blocks: Iterable[int]) -> int:
+        """The block that costs the least operations for each byte and step of the time that it is gone."""
+        cheapest, lowest = -1, inf
+        for block in blocks:
+            use = self._next_use(block)
+            if use == self._never:
+                return block
+            gain = self._problem.takes[block] * (use - self._now + 1)
+            price = self._lost.cost(block, lowest * gain) / gain
+            if price < lowest:
+                cheapest, lowest = block, price
+        return cheapest
 
     def _first(self, heap: list[tuple[int, int]], key: Callable[[int], int], count: int) -> list[int]:
         """So many blocks that may be dropped, those with the largest key, from a heap of `(-key, block)`."""
@@ -229,13 +257,6 @@ class _Plan:
         for block, noted in seen.items():
             heappush(heap, (noted, block))
         return free
-
-    def _price(self, block: int) -> float:
-        """Operations for each byte and step of the time that a block is gone; nothing if nobody reads it again."""
-        use = self._next_use(block)
-        if use == self._never:
-            return 0.0
-        return self._lost.cost(block) / (self._problem.takes[block] * (use - self._now + 1))
 
     def _evict(self, block: int) -> None:
         use = self._next_use(block)
@@ -265,8 +286,8 @@ class _Lost:
         self._cost: dict[int, int] = {}
         self._wants: dict[int, list[int]] = {}
 
-    def cost(self, i: int) -> int:
-        """What it takes to get a value back if it is dropped too."""
+    def cost(self, i: int, enough: float = inf) -> int:
+        """What it takes to get a value back if it is dropped too; or so much of it that it is `enough`."""
         args, own, lost = self._problem.args, self._own, self._cost
         below = [arg for arg in args[i] if arg in lost]
         total = own[i]
@@ -277,6 +298,8 @@ class _Lost:
                     total += sum(lost[rest] for rest in below[num_walked:])
                     break
                 total += own[at]
+                if total >= enough:
+                    break
                 for arg in args[at]:
                     if arg in lost and arg not in seen:
                         seen.add(arg)
@@ -316,14 +339,16 @@ class _Lost:
 
 
 def _too_small(problem: _Problem, limit: int, max_growth: int, at: int) -> MemoryLimitError:
-    """The error, with a limit for which a plan is found: within 1% of the least, if larger ones are no harder."""
+    """The error, with a limit for which a plan is found."""
     most = max(range(len(problem.args)), key=problem.least)
     least, works = problem.least(most), peak(problem.order, problem.outputs, problem.n)
     fails = max(limit, least - 1)
-    while works - fails > works // 100 + 1:
+    for _ in range(_MAX_TRIES):
         middle = (works + fails) // 2
+        if middle == fails:
+            break
         try:
-            _Plan(problem, middle, max_growth).found()
+            _find(problem, middle, max_growth)
             works = middle
         except _DoesNotFitError:
             fails = middle

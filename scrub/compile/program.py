@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
+from scrub.compile.backends import Backend, check_backend
 from scrub.compile.compiled import Compiled, Kind
+from scrub.compile.finite import check_gradients, check_results
 from scrub.compile.gradients import Asked, Differentiated, check_objective, lower_with_probes
 from scrub.compile.lowering import Lowering
 from scrub.compile.ops import Constant, Input
@@ -21,6 +23,8 @@ from scrub.compile.reference import check_bound, check_fits, check_sizes_are_kno
 from scrub.compile.targets import find_targets
 from scrub.compile.values import Graph, Value, values_below
 from scrub.graph import (
+    Array,
+    ConstructionError,
     Cumulant,
     DiscreteVar,
     Expr,
@@ -46,6 +50,8 @@ def compile(  # noqa: A001 - the field's word; rc.compile reads as torch.compile
     wrt: Sequence[IterativeMatcherIn] = (),
     passes: Collection[str] = ALL_PASSES,
     max_memory: int | None = None,
+    check_finite: bool = False,
+    backend: Backend = "eager",
 ) -> Program:
     """A program that computes expressions; what they share is computed once.
 
@@ -57,6 +63,10 @@ def compile(  # noqa: A001 - the field's word; rc.compile reads as torch.compile
         passes: names of the passes to run, see `scrub.compile.passes`; all unless given.
         max_memory: most bytes in use at a time, beyond weights and inputs. Draws are computed in portions that fit; if
             one draw does not, values are dropped and computed again.
+        check_finite: whether to raise a `NonFiniteError` that names the first node which produced NaN or infinity where
+            a result holds any. Infinity that arrays and bound values bring is no fault by itself.
+        backend: "eager" is torch as it is; "inductor" compiles what it makes with `torch.compile` at the first run, for
+            any number of draws; "cudagraphs" captures it as a CUDA graph at the first run with a number of draws.
 
     Raises:
         MemoryLimitError: when it is run, if `max_memory` is not enough for one draw whatever is computed again.
@@ -67,7 +77,15 @@ def compile(  # noqa: A001 - the field's word; rc.compile reads as torch.compile
     torch.Size([4, 2])
     """
     given = [exprs] if isinstance(exprs, Expr) else list(exprs)
-    return Program(given, batched=batched, wrt=wrt, passes=passes, max_memory=max_memory)
+    return Program(
+        given,
+        batched=batched,
+        wrt=wrt,
+        passes=passes,
+        max_memory=max_memory,
+        check_finite=check_finite,
+        backend=backend,
+    )
 
 
 class Program:
@@ -81,16 +99,26 @@ class Program:
         wrt: Sequence[IterativeMatcherIn],
         passes: Collection[str],
         max_memory: int | None,
+        check_finite: bool,
+        backend: Backend,
     ) -> None:
+        check_backend(backend)
+        self.check_finite, self.backend = check_finite, backend
         self.exprs = tuple(exprs)
         self.batched = frozenset(batched)
         self.passes = tuple(passes)
+        unknown = [name for name in self.passes if name not in ALL_PASSES]
+        if unknown:
+            raise ConstructionError(
+                f"compile: there is no pass {unknown[0]!r}", expected=ALL_PASSES, found=unknown, hint=f"{ALL_PASSES}"
+            )
         self.max_memory = max_memory
         self.symbols = tuple(dict.fromkeys(symbol for expr in self.exprs for symbol in expr.free_symbols))
         nodes = list(postorder(self.exprs))
         _check_drawable(nodes)
         variables = [node for node in nodes if isinstance(node, DiscreteVar)]
         self.groups = tuple(dict.fromkeys(variable.probs_and_group for variable in variables))
+        self._arrays = tuple(dict.fromkeys(node.frozen for node in nodes if isinstance(node, Array)))
         self._compiled: dict[tuple[Kind, ...], Compiled] = {}
         self._targets = find_targets(self.exprs, wrt)
         self._differentiated: dict[tuple[int, tuple[Kind, ...]], Differentiated] = {}
@@ -103,7 +131,18 @@ class Program:
                 drawn, int64 [n].
         """
         given = dict(bindings or {})
-        return self.compiled(given).run([given[key] for key in (*self.symbols, *self.groups)])
+        tensors = [given[key] for key in (*self.symbols, *self.groups)]
+        compiled = self.compiled(given)
+        values = compiled.run(tensors)
+        self._check_finite(compiled, tensors, values)
+        return values
+
+    def _check_finite(
+        self, compiled: Compiled, tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
+    ) -> None:
+        if self.check_finite:
+            inputs = dict(zip(compiled.inputs, (*self.symbols, *self.groups), strict=True))
+            check_results(values, self.exprs, compiled.outputs, inputs, tensors)
 
     def value_and_grad(
         self, bindings: Bindings | None = None, *, of: int = 0
@@ -136,8 +175,12 @@ class Program:
         if (of, kinds) not in self._differentiated:
             self._differentiated[of, kinds] = self._differentiate(of, kinds)
         tensors = [given[key] for key in (*self.symbols, *self.groups)]
-        values, gradients = self._differentiated[of, kinds].run(tensors)
-        return values, dict(zip(self._targets.nodes, gradients, strict=True))
+        values, found = self._differentiated[of, kinds].run(tensors)
+        gradients = dict(zip(self._targets.nodes, found, strict=True))
+        if self.check_finite:
+            self._check_finite(self.compiled(given), tensors, values)
+            check_gradients(gradients, self.exprs[of])
+        return values, gradients
 
     def compiled(self, bindings: Bindings) -> Compiled:
         """The program for inputs of the kind of these."""
@@ -217,9 +260,13 @@ class Program:
             passes=counts,
             lent=frozenset(lent),
             ranges=Ranges(list(inputs.values())[: len(kinds)], lowered),
+            backend=self.backend,
         )
 
     def _check(self, bindings: Bindings) -> None:
+        for frozen in self._arrays:
+            if frozen.is_stale:
+                _ = frozen.value  # raises: the tensor was changed in place
         for expr in self.exprs:
             check_bound(expr, bindings)
         missing = [group for group in self.groups if group not in bindings]

@@ -25,9 +25,7 @@ class Ranges:
         for value in values_below(outputs):
             if isinstance(value.op, Gather) and not value.op.is_checked:
                 wanted[value.args[1], value.op.size(value)] = value.op.gen_index
-        bound = {
-            at: spec for at, spec in wanted.items() if any(isinstance(v.op, Input) for v in values_below([at[0]]))
-        }
+        bound = {at: spec for at, spec in wanted.items() if any(isinstance(v.op, Input) for v in values_below([at[0]]))}
         constant = {at: spec for at, spec in wanted.items() if at not in bound}
         _check(constant, emit([index for index, _ in constant], [])())
         self._bound = bound

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from scrub.compile.ops.matrices import Operand, elementwise, product_of_two, total
 from scrub.compile.values import Axis, Op, Sizes, Value, Writer, union_of_axes
+from scrub.graph import DtypeError
 from scrub.graph.contract import contract, contraction_flops, place_on_diagonal
 
 Letters = tuple[int, ...]
+
+_SOME_DRAWS = 16  # for what is smaller than what, where the number of draws is not known
 
 
 @dataclass(frozen=True)
@@ -50,25 +54,23 @@ class Contract(Op):
         ins, out = self.letters(value)
         dtype = value.dtype or torch.float64
         nodes = [write.node(arg, dtype) for arg in value.args]
-        if not dtype.is_floating_point or any(len(set(letters)) < len(letters) for letters in ins) or len(ins) > 2:
-            return self._scaled(write, write.call(contracted, tuple(ins), out, *nodes))
-        if not set().union(*ins) - set(out):
-            return self._scaled(write, _product(write, nodes, ins, out))
-        if len(ins) == 1:
-            return self._scaled(write, _summed(write, nodes[0], ins[0], out))
-        number = {letter: i for i, letter in enumerate(dict.fromkeys((*ins[0], *ins[1])))}
-        if len(number) > 52:
-            return self._scaled(write, write.call(contracted, tuple(ins), out, *nodes))
-        if self.scale != 1.0:  # on the smallest of the three
-            sizes = [arg.numel for arg in value.args]
-            if min(sizes) < value.numel:
-                at = sizes.index(min(sizes))
-                nodes[at] = write.call(torch.mul, nodes[at], self.scale)
-                return write.call(torch.einsum, _equation(ins, out, number), *nodes)
-        return self._scaled(write, write.call(torch.einsum, _equation(ins, out, number), *nodes))
-
-    def _scaled(self, write: Writer, node: fx.Node) -> fx.Node:
-        return node if self.scale == 1.0 else write.call(torch.mul, node, self.scale)
+        is_scaled = self.scale == 1.0
+        sizes = [arg.numel * (_SOME_DRAWS if arg.is_drawn else 1) for arg in (*value.args, value)]
+        if not is_scaled and len(nodes) > 1 and min(sizes) < sizes[-1]:
+            at = sizes.index(min(sizes))
+            nodes[at], is_scaled = write.call(torch.mul, nodes[at], self.scale), True
+        operands = [Operand(node, letters) for node, letters in zip(nodes, ins, strict=True)]
+        if not dtype.is_floating_point or any(len(set(letters)) < len(letters) for letters in ins):
+            node = write.call(contracted, tuple(ins), out, *nodes)
+        elif not set().union(*ins) - set(out):
+            node = elementwise(write, operands, out)
+        elif len(operands) == 1:
+            node = total(write, operands[0], out)
+        elif len(operands) == 2:
+            node = product_of_two(write, operands[0], operands[1], out, dtype)
+        else:
+            node = write.call(contracted, tuple(ins), out, *nodes)
+        return node if is_scaled else write.call(torch.mul, node, self.scale)
 
     def flops(self, value: Value) -> int:
         shapes = [arg.shape for arg in value.args]
@@ -109,23 +111,24 @@ class Sum(Op):
         return broadcast([arg.shape for arg in args]), common_dtype(args)
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
-        ndim = len(value.shape)
-        dtype = value.dtype or torch.float64
+        ndim, dtype = len(value.shape), value.dtype or torch.float64
         nodes = [write.aligned(arg, value.axes, ndim=ndim, dtype=dtype) for arg in value.args]
         if dtype == torch.bool:
             node = nodes[0]
             for other in nodes[1:]:
                 node = write.call(torch.logical_or, node, other)
-        elif len(nodes) == 2 and self.coefficients[0] == 1.0 and self.offset == 0.0:
-            alpha = self.coefficients[1]
-            node = write.call(torch.add, *nodes) if alpha == 1.0 else write.call(torch.add, *nodes, alpha=alpha)
-        elif len(nodes) == 1:
-            node = nodes[0]
-            node = node if self.coefficients[0] == 1.0 else write.call(torch.mul, node, self.coefficients[0])
-            node = node if self.offset == 0.0 else write.call(torch.add, node, self.offset)
-        else:
-            node = write.call(weighted_sum, self.coefficients, self.offset, *nodes)
-        return node
+            return node
+        sizes = [arg.numel * (_SOME_DRAWS if arg.is_drawn else 1) for arg in value.args]
+        # small terms first, so that partial sums are small; of the first two, one that needs no factor
+        order = sorted(range(len(nodes)), key=lambda i: sizes[i])
+        order[:2] = sorted(order[:2], key=lambda i: self.coefficients[i] != 1.0)
+        coefficients, nodes = tuple(self.coefficients[i] for i in order), [nodes[i] for i in order]
+        if len(nodes) > 2:
+            return write.call(weighted_sum, coefficients, self.offset, *nodes)
+        node = nodes[0] if coefficients[0] == 1.0 else write.call(torch.mul, nodes[0], coefficients[0])
+        for other, alpha in zip(nodes[1:], coefficients[1:], strict=True):
+            node = write.call(torch.add, node, other, **({} if alpha == 1.0 else {"alpha": alpha}))
+        return node if self.offset == 0.0 else write.call(torch.add, node, self.offset)
 
     def flops(self, value: Value) -> int:
         return value_size(value.shape) * (len(value.args) - 1 + (self.offset != 0.0))
@@ -153,64 +156,56 @@ def weighted_sum(coefficients: tuple[float, ...], offset: float, *terms: torch.T
         total, is_own = total * alpha, True
     shape = broadcast([tuple(term.shape) for term in terms])
     for term, alpha in zip(terms[1:], coefficients[1:], strict=True):
+        factor = 1 if alpha == 1.0 else alpha  # of integers, which take no other
         if is_own and total.shape == shape:
-            total.add_(term, alpha=alpha)
+            total.add_(term, alpha=factor)
         else:
-            total, is_own = torch.add(total, term, alpha=alpha), True
+            total, is_own = torch.add(total, term, alpha=factor), True
     return total if offset == 0.0 else total + offset
 
 
 def common_dtype(args: Sequence[Value]) -> torch.dtype | None:
-    """What values combine to; the expressions were checked, so that floating dtypes agree."""
+    """What values combine to.
+
+    Raises:
+        DtypeError: two different floating dtypes meet, which only inputs can bring about: what is bound to symbols.
+    """
     result: torch.dtype | None = None
     for arg in args:
-        if arg.dtype is not None:
-            result = arg.dtype if result is None else torch.promote_types(result, arg.dtype)
+        dtype = arg.dtype
+        if dtype is None or dtype == result:
+            continue
+        if result is not None and result.is_floating_point and dtype.is_floating_point:
+            raise DtypeError(
+                f"compile: {result} meets {dtype} in {arg!r}",
+                expected=result,
+                found=dtype,
+                hint="bind tensors of one floating dtype, or convert with rc.cast_to(expr, dtype)",
+            )
+        result = dtype if result is None else torch.promote_types(result, dtype)
     return result
 
 
 def broadcast(shapes: Sequence[Sizes]) -> Sizes:
-    """The shape that shapes broadcast to."""
-    return tuple(int(size) for size in torch.broadcast_shapes(*shapes))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    """The shape that shapes broadcast to; they were checked to. (torch.broadcast_shapes takes ten times as long.)
+
+    >>> broadcast([(3,), (2, 1), ()])
+    (2, 3)
+    """
+    largest = max(shapes, key=len, default=())
+    if all(shape == largest for shape in shapes):
+        return largest
+    result = list(largest)
+    for shape in shapes:
+        for position, size in enumerate(shape, start=len(largest) - len(shape)):
+            if size != 1:
+                result[position] = size
+    return tuple(result)
 
 
 def value_size(shape: Sizes) -> int:
     """Elements of a core."""
     return math.prod(shape)
-
-
-def _product(write: Writer, nodes: list[fx.Node], ins: Sequence[Letters], out: Letters) -> fx.Node:
-    """Elementwise: every operand permuted to the order of the result, with axes of size 1 where it lacks one."""
-    factors: list[fx.Node] = []
-    for operand, letters in zip(nodes, ins, strict=True):
-        node = operand
-        order = sorted(range(len(letters)), key=lambda i, letters=letters: out.index(letters[i]))
-        if order != list(range(len(letters))):
-            node = write.call(torch.permute, node, tuple(order))
-        first = min((out.index(letter) for letter in letters), default=len(out))
-        for position in range(first, len(out)):
-            if out[position] not in letters:
-                node = write.call(torch.unsqueeze, node, position - first)
-        factors.append(node)
-    result = factors[0]
-    for factor in factors[1:]:
-        result = write.call(torch.mul, result, factor)
-    return result
-
-
-def _summed(write: Writer, node: fx.Node, letters: Letters, out: Letters) -> fx.Node:
-    summed = tuple(i for i, letter in enumerate(letters) if letter not in out)
-    node = write.call(torch.sum, node, dim=summed)
-    rest = [letter for letter in letters if letter in out]
-    order = tuple(rest.index(letter) for letter in out)
-    return node if order == tuple(range(len(order))) else write.call(torch.permute, node, order)
-
-
-def _equation(ins: Sequence[Letters], out: Letters, number: dict[int, int]) -> str:
-    def text(letters: Letters) -> str:
-        return "".join(_letter(number[letter]) for letter in letters)
-
-    return ",".join(map(text, ins)) + "->" + text(out)
 
 
 def _letter(number: int) -> str:

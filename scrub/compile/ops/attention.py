@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from scrub.compile.ops.arithmetic import broadcast
 from scrub.compile.values import Op, Sizes, Value, Writer
 
 Presence = tuple[bool, ...]
@@ -46,9 +47,7 @@ class Attention(Op):
         return f"attention{' causal' if self.is_causal else ''} * {self.scale:g}"
 
 
-def attended(
-    present: tuple[Presence, ...], scale: float, is_causal: bool, *tensors: torch.Tensor
-) -> torch.Tensor:
+def attended(present: tuple[Presence, ...], scale: float, is_causal: bool, *tensors: torch.Tensor) -> torch.Tensor:
     """Attention of tensors that have those of the batch axes, before their last two, where `present` says so.
 
     The kernel wants two batch axes, batch and heads, and writes its result as [batch, s, heads, f]. Axes that lie
@@ -56,7 +55,7 @@ def attended(
     where it is, and the result lies as the projection that comes next reads it.
     """
     q, k, v, *bias = (_with_axes(tensor, own) for tensor, own in zip(tensors, present, strict=True))
-    sizes = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2], *(b.shape[:-2] for b in bias))
+    sizes = broadcast([tuple(tensor.shape[:-2]) for tensor in (q, k, v, *bias)])
     s, t, f = q.shape[-2], k.shape[-2], v.shape[-1]
     if not q.numel() or not v.numel() or 0 in sizes:  # the kernel does not say what it does with these
         scores = torch.matmul(q, k.transpose(-1, -2)) * scale
@@ -110,9 +109,7 @@ def _grouped(tensor: torch.Tensor, sizes: Sequence[int], batch: Sequence[int], h
     return permuted.reshape(*_two(sizes, batch, heads), *tensor.shape[-2:])
 
 
-def _grouped_bias(
-    bias: torch.Tensor, sizes: Sequence[int], batch: Sequence[int], heads: Sequence[int]
-) -> torch.Tensor:
+def _grouped_bias(bias: torch.Tensor, sizes: Sequence[int], batch: Sequence[int], heads: Sequence[int]) -> torch.Tensor:
     """As [batch or 1, heads or 1, s, t]."""
     own: list[int] = list(bias.shape[:-2])
     for group in (batch, heads):

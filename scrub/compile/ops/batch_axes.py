@@ -74,7 +74,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Stacked(Op):
-    """Values of one shape side by side along a new batch axis; each argument gives a run of it."""
+    """Values of one shape and the same batch axes side by side along a new one; each argument gives a run of it."""
 
     axis: Axis
     runs: tuple[Run, ...]
@@ -87,27 +87,12 @@ class Stacked(Op):
         return _with_axis([axis for axis in union_of_axes(args) if axis not in taken], self.axis)
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
-        position = value.axes.index(self.axis)
-        rest = tuple(axis for axis in value.axes if axis != self.axis)
-        drawn = next((write.node(arg) for arg in value.args if arg.is_drawn), None)
-        parts: list[fx.Node] = []
-        for run, arg in zip(self.runs, value.args, strict=True):
-            node = write.node(arg, value.dtype or torch.float64)
-            if run.axis is None:
-                node = write.call(torch.unsqueeze, node, 0)
-            else:
-                source = arg.axes.index(run.axis)
-                if (run.start, run.length) != (0, run.axis.size):
-                    node = write.call(torch.narrow, node, source, run.start, run.length)
-                node = node if source == 0 else write.call(torch.movedim, node, source, 0)
-            own = [axis for axis in arg.axes if axis != run.axis]
-            for at, axis in enumerate(rest, start=1):
-                if axis not in own and axis.size is not None:
-                    node = write.call(repeated, node, at, axis.size)
-                elif axis not in own:
-                    node = write.call(repeated_for_draws_at, node, at, drawn)
-            parts.append(node if position == 0 else write.call(torch.movedim, node, 0, position))
-        return write.call(torch.cat, parts, dim=position)
+        nodes = [write.node(arg, value.dtype or torch.float64) for arg in value.args]
+        runs = tuple(
+            (-1 if run.axis is None else arg.axes.index(run.axis), run.start, run.length)
+            for run, arg in zip(self.runs, value.args, strict=True)
+        )
+        return write.call(stacked, value.axes.index(self.axis), runs, nodes)
 
     @property
     def label(self) -> str:
@@ -150,9 +135,21 @@ class Sibling(Op):
         return f"sibling {self.at}" if self.into is None else f"siblings {self.at} on"
 
 
-def repeated_for_draws_at(tensor: torch.Tensor, position: int, drawn: torch.Tensor) -> torch.Tensor:
-    """The tensor repeated along a new axis for every draw of another, without copying."""
-    return repeated(tensor, position, drawn.shape[0])
+def stacked(position: int, runs: Sequence[tuple[int, int, int]], tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Tensors side by side along an axis at `position`.
+
+    Args:
+        position: of the axis in the result.
+        runs: for each tensor the axis that gives the run, -1 for none, and the start and length of the run on it.
+        tensors: equal in shape but for that axis.
+    """
+    if all(source < 0 for source, _, _ in runs):
+        return torch.stack(list(tensors), dim=position)
+    parts: list[torch.Tensor] = []
+    for (source, start, length), tensor in zip(runs, tensors, strict=True):
+        part = tensor.unsqueeze(position) if source < 0 else tensor.narrow(source, start, length)
+        parts.append(part if source in (-1, position) else part.movedim(source, position))
+    return torch.cat(parts, dim=position)
 
 
 def _with_axis(axes: Sequence[Axis], axis: Axis) -> tuple[Axis, ...]:

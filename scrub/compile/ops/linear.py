@@ -36,9 +36,7 @@ class Linear(Op):
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
         x = value.args[0]
-        summed = tuple(
-            x.axes.index(axis) if isinstance(axis, Axis) else len(x.axes) + axis for axis in self.summed
-        )
+        summed = tuple(x.axes.index(axis) if isinstance(axis, Axis) else len(x.axes) + axis for axis in self.summed)
         kept = tuple(i for i in range(len(x.axes) + len(x.shape)) if i not in summed)
         nodes = [write.node(arg) for arg in value.args]
         if len(summed) == 1 and kept == tuple(range(len(kept))):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from scrub.compile.passes.attention import recognise_attention
+from scrub.compile.passes.constants import fold_constants
+from scrub.compile.passes.contractions import order_contractions
+from scrub.compile.passes.cross_entropy import recognise_cross_entropy
+from scrub.compile.passes.linear import recognise_linear
 from scrub.compile.passes.normalization import recognise_normalization
 from scrub.compile.passes.siblings import batch_siblings
 from scrub.compile.passes.simplify import simplify
@@ -17,6 +21,10 @@ PASSES: dict[str, Pass] = {
     "siblings": batch_siblings,
     "normalization": recognise_normalization,
     "attention": recognise_attention,
+    "cross_entropy": recognise_cross_entropy,
+    "contractions": order_contractions,
+    "constants": fold_constants,
+    "linear": recognise_linear,
 }
 ALL_PASSES = (*PASSES, "order", "probes")
 """Those of `PASSES`, and "order": looking for an order of the steps that takes little memory; "probes": taking gradients

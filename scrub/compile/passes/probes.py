@@ -62,25 +62,30 @@ class _Placing:
         users: of every value on the way to the objective, what reads it, and at which positions of its arguments.
         spots: the values that autograd gives the gradient of, in order.
         gradients: of each value looked at so far; None for zero.
+        spread: of what gradients are asked for, that which several sums read; these are fewer. So are the heads in a
+            residual stream that is one sum of all before.
     """
 
     def __init__(self, graph: Graph, objective: Value, wanted: Sequence[Value], *, move: bool) -> None:
         self.graph, self.objective = graph, objective
         self.wanted = dict.fromkeys(wanted)
-        self.most_uses = len(self.wanted) if move else 0
         self.users: dict[Value, dict[Value, list[int]]] = {objective: {}}
         for value in values_below([objective]):
             for position, arg in enumerate(value.args):
                 self.users.setdefault(arg, {}).setdefault(value, []).append(position)
         self.spots: dict[Value, int] = {}
         self.gradients: dict[Value, Value | None] = {}
+        self.move = move
+        spread = [probe for probe in self.wanted if len(self.users.get(probe, ())) > 1 and self._is_added_up(probe)]
+        meeting = {user for probe in spread for user in self.users[probe]}
+        self.spread = frozenset(spread if len(meeting) <= len(spread) else ())
 
     def step(self, value: Value) -> list[Value]:
         """Add the gradient of a value, or return those of which the gradients must come first."""
         uses = self.users.get(value)
         if uses is None:
             self.gradients[value] = None
-        elif not self._is_movable(value, uses):
+        elif not self._is_movable(value):
             number = self.spots[value] = len(self.spots)
             leaf = GradientOf(number, value.axes, value.shape, value.dtype, value.device)
             self.gradients[value] = self.graph.value(leaf)
@@ -96,13 +101,14 @@ class _Placing:
             self.gradients[value] = self._sum(terms)
         return []
 
-    def _is_movable(self, value: Value, uses: dict[Value, list[int]]) -> bool:
-        """Whether its uses only add it up. There may be no more of them than gradients are asked for: all are kept."""
-        return (
-            value is not self.objective
-            and len(uses) <= self.most_uses
-            and all(_is_linear(user, value) for user in uses)
-        )
+    def _is_movable(self, value: Value) -> bool:
+        """Whether probes further on serve: one in the place of this one, or fewer than are asked for."""
+        is_alone = len(self.users[value]) == 1
+        return self.move and (value in self.spread or is_alone and self._is_added_up(value))
+
+    def _is_added_up(self, value: Value) -> bool:
+        """Whether all that is done with a value is to add it up or move it."""
+        return value is not self.objective and all(_is_linear(user, value) for user in self.users[value])
 
     def _adjoint(self, user: Value, position: int, gradient: Value) -> tuple[Value, float]:
         """The gradient with respect to an argument, and a coefficient of it, from that with respect to a value."""

@@ -71,7 +71,7 @@ def is_floating(value: Value) -> bool:
 
 
 def without_factor(value: Value, *, may_open: Callable[[Value], bool] = lambda _: True) -> tuple[Value, float]:
-    """What a value is a number times of, and the number. Values for which `may_open` is False are not looked through."""
+    """What a value is a number times of, and the number; looks through values for which `may_open` is True."""
     factor = 1.0
     while may_open(value):
         op = value.op

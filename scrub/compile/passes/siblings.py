@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Sequence
 
-from scrub.compile.ops import Constant, Fill, Input, Sibling
+from scrub.compile.ops import Apply, Constant, Fill, Input, Sibling
 from scrub.compile.passes.side_by_side import Place, one_position, side_by_side, sums_of_runs
 from scrub.compile.values import Axis, Graph, Value, rewritten, values_below
 
@@ -89,7 +89,11 @@ class _Batching:
         heapq.heappush(self.agenda, (average, self.pushed, signature))
 
     def _signature(self, value: Value) -> Hashable:
-        return (value.op, value.axes, value.shape, value.dtype, tuple(self._kind(arg) for arg in value.args))
+        kinds = tuple(self._kind(arg) for arg in value.args)
+        if isinstance(value.op, Apply):  # arguments that take no batch axes must be the same
+            takes = value.op.spec.infer_shape([arg.shape for arg in value.args]).is_batchable
+            kinds = tuple(kind if own else arg for kind, own, arg in zip(kinds, takes, value.args, strict=True))
+        return (value.op, value.axes, value.shape, value.dtype, kinds)
 
     def _kind(self, arg: Value) -> Hashable:
         if arg not in self.static:
