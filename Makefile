@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint zoo bench clean
+.PHONY: demo test test-all lint zoo bench bench-expressions clean
 
 demo: $(VENV)/.installed  ## the main job: test an induction hypothesis, print the table, write induction.html
 	$(BIN)/scrub demo
@@ -34,11 +34,17 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL) ".[dev]"
 	touch $@
 
-bench: $(VENV)/.installed  ## cost of expressions, of large graphs and of the demo, beside plain walks and plain torch
+$(VENV)/.bench: $(VENV)/.installed
+	$(INSTALL) ".[bench]"
+	touch $@
+
+bench: $(VENV)/.bench  ## what compiled expressions cost beside Hugging Face and TransformerLens: docs/benchmarks.md
+	KINETO_LOG_LEVEL=5 $(BIN)/python -m benchmarks --write
+
+bench-expressions: $(VENV)/.installed  ## what building, rewriting and saving expressions costs
 	$(BIN)/python -m benchmarks.node_cost
 	$(BIN)/python -m benchmarks.lowering
 	$(BIN)/python -m benchmarks.graph_scale
-	$(BIN)/python -m benchmarks.demo_rows
 
 clean:
 	rm -rf $(VENV) induction.html

@@ -1,70 +1,80 @@
-"""Cost of the demo's rows as a ratio to a plain torch forward of the same model, measured side by side.
+"""The demo: its original row and its whole table on the same draws, beside plain torch forwards of the same model.
 
-    python -m benchmarks.demo_rows
-
-Each round times the peer (plain torch: logits, negative log-likelihood, candidate mask), the original row, and the
-whole table on the same draws; ratios are taken within a round. Reported: median, and the range over rounds.
+The peer computes logits, negative log-likelihood and the mask of candidates, as a row does. The draws are those of
+`make demo`, in batches of the same size for both.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.nn import functional
 
 import scrub as rc
+from benchmarks.setting import Setting, Size, agree
+from benchmarks.timing import Row, compare
+from scrub.compile import compile  # noqa: A004
 from scrub.demo import HYPOTHESES, build_experiment
 from scrub.demo.run import MODEL, demo_heads
-from scrub.sampling.program import BatchProgram
 from zoo.attn_only import AttnOnlyConfig, AttnOnlyTransformer
 
-ROUNDS, DRAWS, BATCH, SEQ_LEN = 7, 128, 8, 128
+DRAWS, SIZE = 64, Size(8, 128)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
-def main() -> None:
+def demo(setting: Setting) -> Iterator[Row]:
+    """Cost of a row in plain forwards: the original alone, and the table divided by its number of rows."""
     model = rc.load_shipped(MODEL)
-    sequences = rc.held_out_sequences(model.tokenizer, SEQ_LEN + 1)
+    sequences = rc.held_out_sequences(model.tokenizer, SIZE.seq + 1)
     experiment = build_experiment(model, sequences, demo_heads(model))
-    spec = rc.RandomSampleSpec((DRAWS,), seed=0)
     per_draw = [h.rewrite(experiment).update(rc.Cumulant, lambda node: node.children[0]) for h in HYPOTHESES]
-    programs = {"original row": BatchProgram(per_draw[:1], spec), "whole table": BatchProgram(per_draw, spec)}
+    spec = rc.RandomSampleSpec((DRAWS,), seed=0)
+    rows = spec.rows(experiment.tokens.probs_and_group, 0, DRAWS)
+    plain = plain_losses(model, sequences, rows)
+    for what, exprs in (("original row", per_draw[:1]), ("whole table, a row", per_draw)):
+        ours = table(exprs, spec)
+        agree(ours()[0], plain())
+        peer = _repeated(plain, len(exprs))
+        yield compare(f"demo: {what} / plain torch", str(SIZE), ours, peer, rounds=setting.rounds, target=0.8)
+
+
+def table(exprs: Sequence[rc.Expr], spec: rc.RandomSampleSpec) -> Callable[[], list[torch.Tensor]]:
+    """Ours: the values of all rows for every draw, batch by batch."""
+    program = compile(exprs)
+    drawn = {group: spec.rows(group, 0, DRAWS) for group in program.groups}
+
+    def run() -> list[torch.Tensor]:
+        batches = [
+            program.run({group: rows[start : start + SIZE.batch] for group, rows in drawn.items()})
+            for start in range(0, DRAWS, SIZE.batch)
+        ]
+        return [torch.cat(values) for values in zip(*batches, strict=True)]
+
+    return run
+
+
+def plain_losses(model: rc.ShippedModel, sequences: torch.Tensor, rows: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """The peer: what the original row computes for every draw."""
     plain = AttnOnlyTransformer(AttnOnlyConfig())
     plain.load_state_dict(model.weights)
-    rows = spec.rows(experiment.tokens.probs_and_group, 0, DRAWS)
     candidates = model.induction_candidates.float()
 
-    @torch.no_grad()
-    def run_plain() -> None:
-        for start in range(0, DRAWS, BATCH):
-            batch = sequences[rows[start : start + BATCH]]
+    @torch.inference_mode()
+    def run() -> torch.Tensor:
+        losses: list[torch.Tensor] = []
+        for start in range(0, DRAWS, SIZE.batch):
+            batch = sequences[rows[start : start + SIZE.batch]]
             logits = plain(batch[:, :-1])
             nll = functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
-            (nll * candidates[batch[:, :-1]]).mean(-1)
+            losses.append((nll * candidates[batch[:, :-1]]).mean(-1))
+        return torch.cat(losses)
 
-    def run(program: BatchProgram) -> None:
-        for start in range(0, DRAWS, BATCH):
-            program.run(start, start + BATCH)
-
-    ratios: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(ROUNDS):
-        peer = seconds(run_plain)
-        for name, program in programs.items():
-            ratios[name].append(seconds(lambda program=program: run(program)) / peer)
-    print(f"in plain torch forwards with loss, {torch.get_num_threads()} threads, median (range of {ROUNDS} rounds)")
-    for name, values in ratios.items():
-        count = 1 if name == "original row" else len(HYPOTHESES)
-        median, low, high = (f(values) / count for f in (statistics.median, min, max))
-        print(f"{name:<14} {median:.2f} a row ({low:.2f} to {high:.2f})")
+    return run
 
 
-if __name__ == "__main__":
-    main()
+def _repeated(run: Callable[[], object], times: int) -> Callable[[], object]:
+    def repeated() -> None:
+        for _ in range(times):
+            run()
+
+    return repeated
