@@ -54,8 +54,8 @@ def report_html(result: DemoResult) -> str:
             "<h2>Loss recovered</h2>",
             table(HEADER, table_rows(result), wide=(1,)),
             f'<p class="soft">{escape(summary(result))}. Intervals are 95%. All rows see the same draws, so '
-            "differences between rows are more certain than their intervals suggest. Seconds: what a row added to the "
-            "rows above it."
+            "differences between rows are more certain than their intervals suggest. Seconds: a row's part of the time "
+            "of all rows, by the operations that it adds to those of the rows above it."
             "</p>",
             _plot(result),
             "<h2>What the two kinds of head attend to</h2>",

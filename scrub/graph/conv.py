@@ -188,7 +188,7 @@ class Conv(Expr):
         num_spatial = self.num_spatial
         batch = padded.shape[: padded.ndim - num_spatial - 1]
         channels_first = padded.reshape(-1, *padded.shape[len(batch) :]).movedim(-1, 1)
-        weight = kernel.movedim((-1, -2), (0, 1))
+        weight = kernel.movedim((-1, -2), (0, 1)).contiguous()  # torch runs some backwards only for such ones
         result = _TORCH_CONV[num_spatial](channels_first, weight, stride=self.stride).movedim(1, -1)
         return result.reshape(*batch, *result.shape[1:])
 

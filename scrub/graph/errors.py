@@ -107,6 +107,10 @@ class MemoryLimitError(ScrubError):
     """A memory limit that a program cannot meet; `expected` is one that it can, in bytes, `found` the one asked for."""
 
 
+class NonFiniteError(ScrubError):
+    """NaN or infinity in a result; `nodes` holds what produced it first, `found` how many elements of that."""
+
+
 class HeadSplitError(ScrubError):
     """Head groups that do not partition the heads, or heads and layers that do not exist."""
 

@@ -5,10 +5,13 @@ from scrub.sampling.estimates import Estimate, Estimates, covariance
 from scrub.sampling.recovered import loss_recovered
 from scrub.sampling.sampler import Sampler
 from scrub.sampling.specs import RandomSampleSpec, RunDiscreteVarAllSpec, SampleSpec, variables_of
+from scrub.sampling.stopping import BatchSizeWarning, PartialEstimateWarning
 
 __all__ = [
+    "BatchSizeWarning",
     "Estimate",
     "Estimates",
+    "PartialEstimateWarning",
     "RandomSampleSpec",
     "RunDiscreteVarAllSpec",
     "SampleSpec",

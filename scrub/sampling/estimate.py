@@ -2,11 +2,13 @@
 
 An expression that is affine in expectations has one number per draw whose mean is the estimate; its standard error
 comes from all draws. Any other expression (of variances, or not affine) gets its error from a jackknife over blocks of
-draws. Memory does not grow with the number of draws, and no number depends on the batch size beyond rounding.
+draws. Memory does not grow with the number of draws, and no number depends on the batch size beyond rounding. Stopped
+in the middle, by an interrupt or for lack of memory, it returns the estimates from the draws so far.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TypedDict, Unpack, overload
 
@@ -23,8 +25,8 @@ from scrub.rewrite import IterativeMatcher, Matcher, get_paths, restrict
 from scrub.sampling.estimates import Estimate, Estimates
 from scrub.sampling.estimation import Estimation
 from scrub.sampling.specs import RandomSampleSpec, SampleSpec
-
-_CHECK_EVERY = 256  # draws between looks at the target, so that where it stops does not depend on the batch size
+from scrub.sampling.stopping import PartialEstimateWarning, is_out_of_memory
+from scrub.sampling.streaming import take_draws
 
 
 class EstimateOptions(TypedDict, total=False):
@@ -34,8 +36,10 @@ class EstimateOptions(TypedDict, total=False):
     seed: int
     spec: SampleSpec | None
     batch_size: int
+    max_memory: int | None
     target_stderr: float | None
     biased: bool
+    partial: bool
     progress: Callable[[int, int], None] | None
 
 
@@ -50,8 +54,10 @@ def estimate(
     seed: int = 0,
     spec: SampleSpec | None = None,
     batch_size: int = 64,
+    max_memory: int | None = None,
     target_stderr: float | None = None,
     biased: bool = False,
+    partial: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Estimate | Estimates:
     """Estimate expressions whose random variables are all under cumulants; several share their draws.
@@ -62,10 +68,16 @@ def estimate(
         seed: of the draws, if no spec is given.
         spec: how to draw, in place of n and seed: its draws are `spec.num_draws`. With `RunDiscreteVarAllSpec` the
             values are exact.
-        batch_size: draws evaluated at a time; a matter of memory alone.
+        batch_size: draws evaluated at a time; a matter of memory alone. Where memory does not suffice, they are halved
+            until it does, with a `BatchSizeWarning`.
+        max_memory: most bytes that evaluating a batch may take beyond weights and results; it is computed in portions
+            that fit.
         target_stderr: stop once every standard error is at most this (looked at every 256 draws); an enumeration is
             never cut short.
         biased: plug-in estimates of cumulants of order 2 and more instead of unbiased ones.
+        partial: return the estimates from the draws so far, with a `PartialEstimateWarning`, where an interrupt or lack
+            of memory stops the work and these draws suffice (of an enumeration, only all do). Without it, or where
+            they do not, what stopped the work is raised.
         progress: called with (draws made, draws in all) after each batch.
 
     Raises:
@@ -84,20 +96,22 @@ def estimate(
         raise EstimateError(f"batch_size must be at least 1, not {batch_size}", found=batch_size)
     for expr in named.values():
         _check_ready(expr)
-    work = Estimation(named, spec, biased=biased)
-    total, done = spec.num_draws, 0
+    work = Estimation(named, spec, biased=biased, max_memory=max_memory)
     target = None if work.is_exact else target_stderr  # part of an enumeration is no estimate
-    while done < total:
-        stop = min(done + batch_size, total)
-        if target is not None:
-            stop = min(stop, (done // _CHECK_EVERY + 1) * _CHECK_EVERY)
-        work.add(done, stop)
-        done = stop
-        if progress is not None:
-            progress(done, total)
-        if target is not None and done % _CHECK_EVERY == 0 and work.largest_stderr() <= target:
-            break
-    results = work.results()
+    stopped: PartialEstimateWarning | None = None
+    results: Estimates | None = None
+    try:
+        take_draws(work, batch_size=batch_size, target_stderr=target, progress=progress)
+        results = work.results()
+    except (KeyboardInterrupt, MemoryError, RuntimeError) as error:
+        out_of_memory = is_out_of_memory(error)
+        if not partial or not (out_of_memory or isinstance(error, KeyboardInterrupt)) or work.n < work.num_needed:
+            raise
+        stopped = PartialEstimateWarning(work.n, spec.num_draws, is_out_of_memory=out_of_memory)
+    if stopped is not None:
+        warnings.warn(stopped, stacklevel=2)
+    if results is None:
+        results = work.results()  # only here is the error let go of, whose traceback holds the failed batch's tensors
     return results["value"] if isinstance(exprs, Expr) else results
 
 

@@ -37,7 +37,9 @@ class Estimate:
         value, stderr: float64 tensors of the shape of the expression; the standard error is 0 for an enumeration.
         n: number of draws.
         seed: of the draws, None where they come from a seeder or an enumeration.
-        seconds: wall time of evaluating it on all draws, beyond what the expressions estimated before it took.
+        seconds: its part of the wall time of evaluating everything estimated with it on all draws. What they share is
+            computed once, so it cannot be measured: the time is divided in proportion to the operations that each
+            adds to those before it (in the order they were given in, but those that are means first).
     """
 
     name: str

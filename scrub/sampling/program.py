@@ -1,15 +1,16 @@
-"""Expressions prepared for batches of draws: variables become gathers from their tables at rows bound per batch."""
+"""Expressions compiled once, to be evaluated on portions of a spec's draws of any size."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 
-from scrub.compile import evaluate_prepared
-from scrub.graph import DiscreteVar, Expr, GeneralFunction, StoredCumulantVar, Symbol
-from scrub.graph.rules import uuid_from_name
-from scrub.rewrite import Expander, substitute_all_modules
+from scrub.compile import compile  # noqa: A004 - as torch.compile
+from scrub.graph import Expr, StoredCumulantVar, postorder
+from scrub.rewrite import substitute_all_modules
 from scrub.sampling.specs import SampleSpec, require_drawable, variables_of
 
 
@@ -19,51 +20,55 @@ class BatchProgram:
     Args:
         exprs: without cumulants and free symbols.
         spec: how to draw.
+        max_memory: most bytes that the program may use at a time, see `scrub.compile.compile`.
+
+    >>> from scrub.graph import Array, DiscreteVar
+    >>> from scrub.sampling import RunDiscreteVarAllSpec
+    >>> dice = DiscreteVar(Array(torch.arange(1.0, 7.0)))
+    >>> program = BatchProgram([dice.mul(dice)], RunDiscreteVarAllSpec([dice.probs_and_group]))
+    >>> program.run(0, 4), program.run(4, 6)
+    ([tensor([ 1.,  4.,  9., 16.])], [tensor([25., 36.])])
     """
 
-    def __init__(self, exprs: Sequence[Expr], spec: SampleSpec) -> None:
-        # Modules go first: inlined, a body's own batch axes (heads, say) and the draws' cannot be confused.
-        self.exprs = [substitute_all_modules(expr) for expr in exprs]
+    def __init__(self, exprs: Sequence[Expr], spec: SampleSpec, *, max_memory: int | None = None) -> None:
+        self.exprs = tuple(exprs)
         self.spec = spec
         variables = variables_of(self.exprs)
         for variable in variables:
             spec.check(variable)
-        self.groups = list(dict.fromkeys(variable.probs_and_group for variable in variables))
         for expr in self.exprs:
             require_drawable(expr, StoredCumulantVar)
-        self._seconds: dict[Expr, float] = {}
-        self._batched: dict[int, tuple[list[Expr], dict[Expr, Symbol]]] = {}
+        self._devices = {variable.probs_and_group: variable.device or torch.device("cpu") for variable in variables}
+        self._program = compile(self.exprs, max_memory=max_memory)
+        self._seconds = 0.0
 
     def run(self, start: int, stop: int) -> list[torch.Tensor]:
         """Values on draws start to stop, each [stop - start, *shape]."""
-        size = stop - start
-        if size not in self._batched:
-            self._batched[size] = self._prepare(size)  # an estimation uses at most four sizes
-        exprs, rows = self._batched[size]
-        device = next((expr.device for expr in exprs if expr.device is not None), None)
-        drawn = {symbol: self.spec.rows(group, start, stop).to(device or "cpu") for group, symbol in rows.items()}
-        seconds: dict[Expr, float] = {}
-        values = evaluate_prepared(exprs, drawn, seconds=seconds)
-        for expr, batched in zip(self.exprs, exprs, strict=True):
-            self._seconds[expr] = self._seconds.get(expr, 0.0) + seconds.pop(batched, 0.0)
+        rows = {group: self.spec.rows(group, start, stop).to(device) for group, device in self._devices.items()}
+        started = time.perf_counter()
+        values = self._program.run(rows)
+        self._seconds += time.perf_counter() - started
         return [
-            value if value.ndim > expr.ndim else value.expand(size, *value.shape)  # it holds no variable
+            value if value.ndim > expr.ndim else value.expand(stop - start, *value.shape)  # it holds no variable
             for value, expr in zip(values, self.exprs, strict=True)
         ]
 
     def seconds(self, expr: Expr) -> float:
-        """Time that evaluating an expression took so far, beyond what the expressions before it took."""
-        return self._seconds.get(expr, 0.0)
+        """The share of an expression in the time that evaluating all of them took so far.
 
-    def _prepare(self, size: int) -> tuple[list[Expr], dict[Expr, Symbol]]:
-        rows = {
-            group: Symbol((size,), uuid_from_name(f"rows {size} {group.digest}"), f"rows{i}")
-            for i, group in enumerate(self.groups)
-        }
+        It cannot be measured, as what several need is computed once, and what is alike in several side by side. So
+        the time is divided in proportion to the operations that each expression adds to those before it.
+        """
+        return self._seconds * self._shares.get(expr, 0.0)
 
-        def draw(node: Expr) -> Expr:
-            variable = node.cast(DiscreteVar)
-            index = rows[variable.probs_and_group]
-            return GeneralFunction.gen_index(variable.values, index, index_dim=0, name=variable.name)
-
-        return [Expander((DiscreteVar, draw)).run(expr) for expr in self.exprs], rows
+    @cached_property
+    def _shares(self) -> dict[Expr, float]:
+        seen: set[Expr] = set()
+        operations: dict[Expr, int] = {}
+        for expr in dict.fromkeys(self.exprs):
+            below = postorder([substitute_all_modules(expr)], descend=lambda node: node not in seen)
+            added = [node for node in below if node not in seen]
+            seen.update(added)
+            operations[expr] = sum(node.flops() for node in added if not node.is_constant)
+        total = sum(operations.values())
+        return {expr: count / total if total else 1 / len(operations) for expr, count in operations.items()}

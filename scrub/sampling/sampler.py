@@ -44,7 +44,8 @@ class Sampler:
         """
 
         def estimated(node: Expr) -> Expr:
-            value = estimate(node, spec=self.spec, batch_size=batch_size).value
+            # The result does not show its number of draws, so it must not be of fewer.
+            value = estimate(node, spec=self.spec, batch_size=batch_size, partial=False).value
             is_floating = node.dtype is not None and node.dtype.is_floating_point
             # The expectation of integers is no integer; it stays float64, as do arguments without a dtype.
             return Array(value.to(device=node.device, dtype=node.dtype if is_floating else None), node.name)

@@ -243,3 +243,22 @@ def test_the_mean_of_integers_is_not_rounded() -> None:
     assert rc.Cumulant(dice.values).evaluate().dtype == torch.float64
     exact = rc.estimate(mean, spec=rc.RunDiscreteVarAllSpec([dice.probs_and_group]))
     assert float(exact.value) == 3.5
+
+
+def test_nothing_to_estimate_gives_no_estimates() -> None:
+    assert dict(rc.estimate({}, n=3)) == {}
+
+
+def test_one_infinite_draw_makes_the_mean_infinite_wherever_it_comes() -> None:
+    """Not undefined: sums are about a shift, which must not be infinite itself."""
+    x = _var(torch.tensor([1.0, float("inf")]), "x")
+    draws = rc.Sampler(rc.RandomSampleSpec((100,))).sample(x).evaluate()
+    assert draws[:16].isinf().any()
+    assert all(float(rc.estimate(rc.Cumulant(x), n=100, batch_size=size)) == float("inf") for size in (1, 7, 64))
+
+
+def test_the_mean_of_large_numbers_close_together_keeps_its_digits() -> None:
+    """Sums are about a shift near the mean: the variance of 1e9 + {0, 1, 2} is that of {0, 1, 2}."""
+    x = _var(torch.arange(3.0, dtype=torch.float64) + 1e9, "x")
+    exact = rc.estimate(rc.Cumulant(x, x), spec=rc.RunDiscreteVarAllSpec([x.probs_and_group]), batch_size=1)
+    assert float(exact) == pytest.approx(2 / 3, rel=1e-12)

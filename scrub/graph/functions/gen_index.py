@@ -70,7 +70,7 @@ class GenIndex(Function):
         if self.batch_x and self.batch_index:
             return self._gather(x, index)
         dim = self._dim(x.ndim)
-        self._check_range(index, x.shape[dim])
+        self.check_range(index, x.shape[dim])
         flat = x.index_select(dim, index.reshape(-1))
         picked = flat.reshape((*x.shape[:dim], *index.shape, *x.shape[dim + 1 :]))
         if not self.batch_index:
@@ -80,7 +80,7 @@ class GenIndex(Function):
 
     def _gather(self, x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         dim = index.ndim + self._dim(x.ndim - index.ndim)
-        self._check_range(index, x.shape[dim])
+        self.check_range(index, x.shape[dim])
         wanted = index.reshape(index.shape + (1,) * (x.ndim - index.ndim))
         return x.gather(dim, wanted.expand(*x.shape[:dim], 1, *x.shape[dim + 1 :])).squeeze(dim)
 
@@ -89,7 +89,8 @@ class GenIndex(Function):
             raise ValueError(f"index_dim {self.index_dim} is not an axis of {ndim}")
         return self.index_dim % ndim
 
-    def _check_range(self, index: torch.Tensor, size: int) -> None:
+    def check_range(self, index: torch.Tensor, size: int) -> None:
+        """Raise a `ShapeError` that names the first position which an axis of that size has not."""
         if index.numel() and not bool(((index >= 0) & (index < size)).all()):
             bad = index[(index < 0) | (index >= size)]
             raise ShapeError(
