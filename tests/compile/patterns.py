@@ -37,19 +37,20 @@ def value(maker: Maker, *shape: int) -> Expr:
 def normed(maker: Maker, x: Expr) -> Expr:
     """LayerNorm or RMSNorm over the last axis [.., s, d], or nearly."""
     rows, size = (int(n) for n in x.shape[-2:])
-    recip = rc.Scalar(1 / size if maybe(maker, 0.85) else 1 / (size + 1))
+    recip = rc.Scalar(1 / size if maybe(maker, 0.75) else 1 / (size + 1))
     if maybe(maker, 0.6):
         if maybe(maker, 0.85):
             mean: Expr = rc.Einsum((x, (0, 1)), (recip, ()), out_axes=(0,))
-            x = rc.Add(x, rc.Rearrange(mean.scale(-1.0 if maybe(maker, 0.9) else 1.0), "s -> s 1"))
+            x = rc.Add(x, rc.Rearrange(mean.scale(-1.0 if maybe(maker, 0.75) else 1.0), "s -> s 1"))
         else:
             x = x.sub(rc.Rearrange(x.mean(0), "d -> 1 d"))
-    var: Expr = rc.Einsum((x, (0, 1)), (x, (0, 1)), (recip, ()), out_axes=(0,))
+    other = x if maybe(maker, 0.85) else x.mul(x)
+    var: Expr = rc.Einsum((x, (0, 1)), (other, (0, 1)), (recip, ()), out_axes=(0,))
     eps = rc.Scalar(maker.random.choice([1e-5, 1e-5, 0.1, 1.0]))
     factor = rc.elementwise("rsqrt", var.add(eps))
     if maybe(maker, 0.1):
         factor = rc.elementwise("sigmoid", var)
-    kind = maker.random.choice(["weight", "weight", "plain", "by row" if rows == size else "plain"])
+    kind = maker.random.choice(["weight", "plain", "by row"] if rows == size else ["weight", "weight", "plain"])
     if kind == "weight":
         out: Expr = rc.Einsum((x, (0, 1)), (factor, (0,)), (value(maker, size), (1,)), out_axes=(0, 1))
     elif kind == "by row":  # the factor is that of another axis
@@ -78,6 +79,8 @@ def linear(maker: Maker) -> Expr:
             x = rc.Einsum.from_string("e d, s d -> s e", maker.array((wide, size)), x)
         if maybe(maker):
             x = x.add(value(maker, wide) if maybe(maker, 0.8) or rows != wide else value(maker, rows, 1))
+        elif maybe(maker):
+            x = rc.Add(x.scale(maker.random.choice([1.0, 0.5])), maker.array((wide,)).scale(2.0))
         if maybe(maker, 0.3):
             x = x.scale(maker.random.choice([-1.0, 0.5, 2.0]))
         if maybe(maker, 0.3):
@@ -110,7 +113,9 @@ def sums_of_sums(maker: Maker) -> Expr:
     """Sums in sums, with factors, of which some cancel; terms that broadcast; the same term again."""
     shape = maker.random.choice([(2,), (2, 3), (3, 3)])
     terms = [value(maker, *shape) for _ in range(3)]
-    inner = rc.Add(*(term.scale(maker.random.choice([1.0, -1.0, 2.0])) for term in terms))
+    inner: Expr = rc.Add(*(term.scale(maker.random.choice([1.0, -1.0, 2.0])) for term in terms), rc.Scalar(0.5))
+    if maybe(maker):
+        inner = inner.scale(maker.random.choice([-1.0, 3.0]))
     outer = rc.Add(inner, terms[0].scale(-1.0), value(maker, *maker.some(shape)), maker.scalar(()))
     weight = maker.array((shape[-1], 2))
     letters = tuple(range(len(shape)))
@@ -251,7 +256,7 @@ def gated(maker: Maker) -> Expr:
 def siblings(maker: Maker) -> Expr:
     """The same computation on slices of one tensor, on tensors of one shape, and on ones that do not match."""
     size = maker.random.choice([2, 3])
-    count = maker.random.choice([2, 3, 4])
+    count = maker.random.choice([2, 3, 4, 5])
     x, whole = value(maker, 2, size), maker.array((count, size, 2))
     results: list[Expr] = []
     for i in range(count):
@@ -261,9 +266,13 @@ def siblings(maker: Maker) -> Expr:
         if maybe(maker, 0.2):
             result = result.scale(2.0)
         results.append(result)
-    joined = maker.random.choice(["sum", "sum", "concat", "stack", "product", "uneven"])
+    if maybe(maker, 0.3):
+        maker.random.shuffle(results)
+    joined = maker.random.choice(["sum", "later", "concat", "stack", "product", "uneven"])
     if joined == "sum":
         return rc.Add(*results)
+    if joined == "later":
+        return rc.Add(*results[1:], results[0].mul(results[1]))
     if joined == "product":
         return rc.Einsum(*((result, (0, 1)) for result in results), out_axes=maker.random.choice([(0,), (1, 0)]))
     if joined == "stack":
@@ -275,6 +284,42 @@ def siblings(maker: Maker) -> Expr:
     cut = results if joined == "concat" else [results[0].index(rc.I[:1]), *results[1:]]
     together = rc.Concat(*cut, axis=0)
     return together.index([slice(1, int(together.shape[0]))]) if maybe(maker) else together
+
+
+@pattern
+def matrices(maker: Maker) -> Expr:
+    """Products of two tensors over any number of axes, which come in any order in both and in the result."""
+    counts = [maker.random.choice(choice) for choice in ([0, 0, 1], [0, 1, 1, 2], [1, 1, 2], [0, 1, 1, 2])]
+    letters = iter(range(10))
+    batch, rows, summed, columns = ([next(letters) for _ in range(count)] for count in counts)
+    size = {letter: maker.random.choice([2, 3]) for letter in range(10)}
+    left, right, out = [*batch, *rows, *summed], [*batch, *summed, *columns], [*batch, *rows, *columns]
+    if maybe(maker, 0.7):
+        for axes in (left, right, out):
+            maker.random.shuffle(axes)
+    x = value(maker, *(size[letter] for letter in left))
+    weight = maker.array(tuple(size[letter] for letter in right))
+    if maybe(maker, 0.3):
+        stored = maker.random.sample(right, len(right))
+        moved = tuple((stored.index(letter),) for letter in right)
+        base = maker.array(tuple(size[letter] for letter in stored))
+        left_groups = tuple((i,) for i in range(len(stored)))
+        weight = rc.Rearrange.from_groups(base, left_groups, moved, {})
+    return rc.Einsum((x, left), (weight, right), out_axes=out)
+
+
+@pattern
+def picks(maker: Maker) -> Expr:
+    """Parts of parts, of what was joined or turned, and parts joined to a whole again."""
+    x = value(maker, 5, 3)
+    start = maker.random.choice([0, 1])
+    part = x.index([slice(start, start + 4)]).index([slice(1, maker.random.choice([3, 4]))])
+    row = x.index([slice(1, 5)]).index([maker.random.randrange(4)])
+    both = rc.Concat(x.index([slice(0, 2)]), value(maker, 2, 3), x.index([slice(2, 5)]), axis=0)
+    again = rc.Concat(both.index([slice(0, 2)]), both.index([slice(4, 7)]), axis=0)
+    across = both.index([slice(1, 4)]).index([maker.random.randrange(3)])
+    turned = rc.Rearrange(again, "a b -> b a").index([slice(None), maker.random.randrange(5)])
+    return rc.Add(row, across, turned, part.sum(0), again.index([maker.random.randrange(5)]))
 
 
 @pattern

@@ -195,6 +195,17 @@ def test_what_frees_a_large_value_does_not_wait_for_its_own_variant() -> None:
     assert peak(order(outputs), outputs, 1) == 22
 
 
+def test_reading_an_output_does_not_free_it() -> None:
+    """As above, and an output that both read: what halves it must not run early, as that frees nothing."""
+    large, kept = Step("large", bytes=Affine(10)), Step("kept", bytes=Affine(10))
+    outputs = [kept]
+    for i in range(2):
+        part = Step(f"part{i}", (large, kept), bytes=Affine(1))
+        outputs.append(Step(f"output{i}", (part, Step(f"much{i}", (part,), bytes=Affine(20)))))
+    outputs.append(Step("last", (Step("half", (kept,), bytes=Affine(5)),)))
+    assert peak(order(outputs), outputs, 1) == 10 + 1 + 1 + 20
+
+
 def test_time_is_linear() -> None:
     def deep(length: int) -> list[Step]:
         return chain(length)[-1:]

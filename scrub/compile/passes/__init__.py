@@ -18,10 +18,10 @@ Pass = Callable[[Graph, Sequence[Value]], list[Value]]
 
 PASSES: dict[str, Pass] = {
     "simplify": simplify,
-    "siblings": batch_siblings,
     "normalization": recognise_normalization,
     "attention": recognise_attention,
     "cross_entropy": recognise_cross_entropy,
+    "siblings": batch_siblings,
     "contractions": order_contractions,
     "constants": fold_constants,
     "linear": recognise_linear,

@@ -48,7 +48,7 @@ def recognise_attention(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
     new: dict[Value, Value] = {}
     for value in order:
         place = _place(value, patterns)
-        if place is None or masks.kind(place.pattern.biases) == "undefined":
+        if place is None or masks.kind(place.pattern) == "undefined":
             new[value] = graph.again(value, [new[arg] for arg in value.args])
         else:
             new[value] = _attended(graph, value, place, masks, new)
@@ -94,9 +94,9 @@ def _attended(graph: Graph, value: Value, place: Place, masks: Masks, new: Mappi
 
     args = [prepared(pattern.queries, (query, -1)), prepared(pattern.keys, (key, -1))]
     args.append(_with_batch(graph, new[values.value], values.letters, axes, (key, feature)))
-    kind = masks.kind(pattern.biases)
+    kind = masks.kind(pattern)
     if kind == "any":
-        args.append(_bias_with_batch(graph, masks.added(pattern.biases, new), letters, axes))
+        args.append(_bias_with_batch(graph, masks.added(pattern, new), letters, axes))
     result = graph.value(Attention(pattern.scale, kind == "causal"), *args, name=value.name)
     for letter in reversed(axes):
         result = graph.value(ToCore(axes[letter]), result)

@@ -137,10 +137,14 @@ class _Folding:
                 return None
             is_view = is_view_of(self._emitted(new, {new.args[0]: stand_in}), stand_in)
             return self._emitted(new, self.tensors) if is_view else None
-        if isinstance(new.op, Stacked | Joined) and len({(arg.axes, arg.dtype) for arg in new.args}) == 1:
-            if isinstance(new.op, Joined):
-                return one_view(tensors, len(new.axes) + new.op.axis, is_new=False)
-            return one_view(tensors, new.axes.index(new.op.axis), is_new=True)
+        if isinstance(new.op, Joined) and len({(arg.axes, arg.dtype) for arg in new.args}) == 1:
+            return one_view(tensors, len(new.axes) + new.op.axis, is_new=False)
+        if isinstance(new.op, Stacked) and all(arg.dtype == new.dtype for arg in new.args):
+            parts: list[torch.Tensor] = []
+            for arg, run, tensor in zip(new.args, new.op.runs, tensors, strict=True):
+                of_run = range(run.start, run.start + run.length)
+                parts += [tensor] if run.axis is None else [tensor.select(arg.axes.index(run.axis), i) for i in of_run]
+            return one_view(parts, new.axes.index(new.op.axis), is_new=True)
         return None
 
     def _pays(self, new: Value, sources: int) -> bool:

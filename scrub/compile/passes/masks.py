@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
 from scrub.compile.ops import Sum
 from scrub.compile.passes.recognising import constant_below
+from scrub.compile.passes.scores import Pattern
 from scrub.compile.values import Graph, Value
 
 NEVER = -3e4
 """What is added to scores that are masked is this or less. No score comes near, so that none can make up for it."""
-
-Biases = Sequence[tuple[Value, float]]
-"""Terms of a sum, and their coefficients."""
 
 
 class Masks:
@@ -22,30 +20,34 @@ class Masks:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.kinds: dict[Value, str] = {}
+        self.kinds: dict[tuple[Value, float, float], str] = {}
 
-    def kind(self, biases: Biases) -> str:
+    def kind(self, pattern: Pattern) -> str:
         """What is known of what is added: "none", "causal", "undefined" if a query sees nothing at all, else "any"."""
-        if not biases:
+        if not pattern.biases:
             return "none"
-        kinds = {self._kind_of(bias) if factor == 1.0 else "any" for bias, factor in biases}
-        return kinds.pop() if len(biases) == 1 else "undefined" if "undefined" in kinds else "any"
+        kinds = {self._kind_of(bias, factor, pattern.offset) for bias, factor in pattern.biases}
+        if len(pattern.biases) == 1:
+            return kinds.pop()
+        return "undefined" if "undefined" in kinds else "any"
 
-    def added(self, biases: Biases, new: Mapping[Value, Value]) -> Value:
+    def added(self, pattern: Pattern, new: Mapping[Value, Value]) -> Value:
         """The sum of all that is added."""
-        if len(biases) == 1 and biases[0][1] == 1.0:
-            return new[biases[0][0]]
-        return self.graph.value(Sum(tuple(c for _, c in biases)), *(new[bias] for bias, _ in biases))
+        factors = tuple(factor for _, factor in pattern.biases)
+        terms = [new[bias] for bias, _ in pattern.biases]
+        if factors == (1.0,) and pattern.offset == 0.0:
+            return terms[0]
+        return self.graph.value(Sum(factors, pattern.offset), *terms)
 
-    def _kind_of(self, bias: Value) -> str:
-        if bias not in self.kinds:
-            self.kinds[bias] = _kind_of_tensor(constant_below(bias))
-        return self.kinds[bias]
+    def _kind_of(self, bias: Value, factor: float, offset: float) -> str:
+        key = (bias, factor, offset)
+        if key not in self.kinds:
+            tensor = constant_below(bias)
+            self.kinds[key] = "any" if tensor is None or tensor.ndim != 2 else _kind(factor * tensor + offset)
+        return self.kinds[key]
 
 
-def _kind_of_tensor(bias: torch.Tensor | None) -> str:
-    if bias is None or bias.ndim != 2:
-        return "any"
+def _kind(bias: torch.Tensor) -> str:
     if not bias.any():
         return "none"
     if bool((bias == -torch.inf).all(-1).any()):

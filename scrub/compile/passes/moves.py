@@ -1,8 +1,8 @@
-"""Rules of `simplify` that start at an operation which moves numbers about."""
+"""Rules of `simplify` that start at an operation which moves numbers along core axes."""
 
 from __future__ import annotations
 
-from scrub.compile.ops import Fill, Joined, Picked, Rearranged, Sibling, Stacked, ToBatch, ToCore
+from scrub.compile.ops import Fill, Joined, Picked, Rearranged, Sibling, Stacked, ToCore
 from scrub.compile.ops.moving import Entry
 from scrub.compile.passes.regroup import composed, normalised
 from scrub.compile.passes.simplifying import Found, Rule, Simplifying
@@ -118,10 +118,16 @@ def picked_of_batch_axis(s: Simplifying, op: Picked, args: tuple[Value, ...]) ->
 
 
 def _sibling(s: Simplifying, value: Value, op: Sibling) -> Value:
-    if isinstance(value.op, Stacked) and value.op.axis == op.axis:
-        part = value.args[op.at]
-        if part.dtype == value.dtype and set(part.axes) == set(value.axes) - {op.axis}:
-            return part
+    """A position along a batch axis; of arguments side by side, the argument that gives it."""
+    if not isinstance(value.op, Stacked) or value.op.axis != op.axis:
+        return s.build(op, (value,))
+    before = 0
+    for part, run in zip(value.args, value.op.runs, strict=True):
+        if before <= op.at < before + run.length:
+            found = part if run.axis is None else s.build(Sibling(run.axis, run.start + op.at - before), (part,))
+            is_same = found.dtype == value.dtype and set(found.axes) == set(value.axes) - {op.axis}
+            return found if is_same else s.build(op, (value,))
+        before += run.length
     return s.build(op, (value,))
 
 
@@ -161,49 +167,6 @@ def _adjacent(s: Simplifying, first: Value, second: Value, axis: int) -> Value |
     return s.build(Picked((*a.entries[:at], (one[0], other[1]), *a.entries[at + 1 :])), first.args)
 
 
-def batch_axis_of_one(s: Simplifying, op: ToBatch, args: tuple[Value, ...]) -> Found:
-    """A batch axis of size 1 is none: what takes part in it broadcasts by itself."""
-    return (Picked((0, *(None,) * (len(args[0].shape) - 1))), args) if op.axis.size == 1 else None
-
-
-def batch_axis_of_itself(s: Simplifying, op: ToBatch, args: tuple[Value, ...]) -> Found:
-    """A batch axis made a core axis and back."""
-    inner = args[0].op
-    if isinstance(inner, ToCore) and inner.axis == op.axis and op.axis in args[0].args[0].axes:
-        return args[0].args[0]
-    return None
-
-
-def core_axis_of_itself(s: Simplifying, op: ToCore, args: tuple[Value, ...]) -> Found:
-    """A core axis made a batch axis and back."""
-    inner = args[0].op
-    return args[0].args[0] if isinstance(inner, ToBatch) and inner.axis == op.axis else None
-
-
 REARRANGED_RULES: tuple[Rule, ...] = (one_number, nothing_rearranged, rearranged_twice, rearranged_behind_batch_axis)
 PICKED_RULES: tuple[Rule, ...] = (one_number, everything_picked, picked_twice, picked_of_joined, picked_of_batch_axis)
-
-
-def core_axis_of_nothing(s: Simplifying, op: ToCore, args: tuple[Value, ...]) -> Found:
-    """A core axis made of a batch axis of size 1 that is none any more, see `batch_axis_of_one`."""
-    if op.axis.size != 1 or op.axis in args[0].axes:
-        return None
-    left = tuple((i,) for i in range(len(args[0].shape)))
-    return Rearranged(left, ((), *left), args[0].shape), args
-
-
-def position_along_nothing(s: Simplifying, op: Sibling, args: tuple[Value, ...]) -> Found:
-    """A position along a batch axis of size 1 that is none any more."""
-    return args[0] if op.into is None and op.axis not in args[0].axes else None
-
-
-def stacked_alone(s: Simplifying, op: Stacked, args: tuple[Value, ...]) -> Found:
-    """One argument side by side with none: see `batch_axis_of_one`."""
-    return args[0] if len(args) == 1 else None
-
-
 JOINED_RULES: tuple[Rule, ...] = (joined_alone, adjacent_parts)
-TO_BATCH_RULES: tuple[Rule, ...] = (batch_axis_of_itself, batch_axis_of_one)
-TO_CORE_RULES: tuple[Rule, ...] = (core_axis_of_itself, core_axis_of_nothing)
-SIBLING_RULES: tuple[Rule, ...] = (position_along_nothing,)
-STACKED_RULES: tuple[Rule, ...] = (stacked_alone,)

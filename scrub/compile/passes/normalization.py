@@ -40,10 +40,12 @@ def recognise_normalization(graph: Graph, outputs: Sequence[Value]) -> list[Valu
         op, args = value.op, [new[arg] for arg in value.args]
         if value in places:
             new[value] = _normalized(graph, value, places[value], roots, new)
-        elif isinstance(op, Contract):
-            new[value] = _with_weight(graph, value, Product.of(op, args), [uses[arg] == 1 for arg in value.args])
-        elif isinstance(op, Sum):
-            new[value] = _with_bias(graph, value, args, [uses[arg] == 1 for arg in value.args])
+        elif isinstance(op, Contract | Sum) and any(isinstance(arg.op, Normalized) for arg in args):
+            is_ours = [uses[arg] == 1 for arg in value.args]
+            if isinstance(op, Sum):
+                new[value] = _with_bias(graph, value, op, args, is_ours)
+            else:
+                new[value] = _with_weight(graph, value, Product.of(op, args), is_ours)
         else:
             new[value] = graph.again(value, args)
     return [new[output] for output in outputs]
@@ -118,10 +120,8 @@ def _with_weight(graph: Graph, value: Value, product: Product, is_ours: Sequence
     return product.build(graph, value.name)
 
 
-def _with_bias(graph: Graph, value: Value, args: Sequence[Value], is_ours: Sequence[bool]) -> Value:
+def _with_bias(graph: Graph, value: Value, op: Sum, args: Sequence[Value], is_ours: Sequence[bool]) -> Value:
     """The sum, the bias taken into a normalized term that nobody else uses."""
-    op = value.op
-    assert isinstance(op, Sum)
     for i, (term, is_own) in enumerate(zip(args, is_ours, strict=True)):
         norm = term.op
         if not is_own or not isinstance(norm, Normalized) or not norm.is_centred or norm.has_bias:

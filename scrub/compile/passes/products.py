@@ -8,7 +8,7 @@ from scrub.compile.values import Axis, Value
 
 
 def only_axes_there_are(s: Simplifying, op: Contract, args: tuple[Value, ...]) -> Found:
-    """A sum over a batch axis of size 1 that is none any more, see `moves.batch_axis_of_one`."""
+    """A sum over a batch axis of size 1 that is none any more, see `batch_axes.batch_axis_of_one`."""
     if all(any(axis in arg.axes for arg in args) for axis in op.reduced):
         return None
     there = tuple(axis for axis in op.reduced if any(axis in arg.axes for arg in args))
@@ -134,6 +134,16 @@ def numbers_out(s: Simplifying, op: Contract, args: tuple[Value, ...]) -> Found:
     return None
 
 
+def letters_in_order(s: Simplifying, op: Contract, args: tuple[Value, ...]) -> Found:
+    """Letters numbered in order of appearance, so that equal contractions meet."""
+    appeared = dict.fromkeys(letter for letters in op.ins for letter in letters)
+    if all(letter == i for i, letter in enumerate(appeared)):
+        return None
+    number = {letter: i for i, letter in enumerate(appeared)}
+    ins = tuple(tuple(number[letter] for letter in letters) for letters in op.ins)
+    return Contract(ins, tuple(number[letter] for letter in op.out), op.scale, op.reduced), args
+
+
 def _has_floating(args: tuple[Value, ...]) -> bool:
     return any(arg.dtype is not None and arg.dtype.is_floating_point for arg in args)
 
@@ -145,4 +155,5 @@ CONTRACT_RULES: tuple[Rule, ...] = (
     without_moves,
     by_batch_axis,
     one_factor,
+    letters_in_order,
 )

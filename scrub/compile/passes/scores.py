@@ -21,6 +21,8 @@ class Pattern(NamedTuple):
         queries, keys: factors of the scores, times `scale`.
         out: letters of the scores: batch, then the query's, then the key's.
         biases: other terms, with coefficients.
+        offset: a number that is added. It changes nothing by itself, but without it biases may be large where nothing
+            is masked, and swallow the scores.
     """
 
     queries: Factor
@@ -28,6 +30,7 @@ class Pattern(NamedTuple):
     scale: float
     out: Letters
     biases: tuple[tuple[Value, float], ...]
+    offset: float
 
     @property
     def query(self) -> int:
@@ -53,13 +56,13 @@ def pattern_of(value: Value, uses: Mapping[Value, int]) -> Pattern | None:
     if not is_ours(masked):
         return None
     if not isinstance(masked.op, Sum):
-        return _scores(masked, factor, (), is_ours, value)
+        return _scores(masked, factor, ((), 0.0), is_ours, value)
     terms = list(zip(masked.args, masked.op.coefficients, strict=True))
     for at, (term, coefficient) in enumerate(terms):
         rest = tuple((bias, c * factor) for i, (bias, c) in enumerate(terms) if i != at)
         if any(bias.axes and len(bias.axes) >= len(term.axes) for bias, _ in rest):
             continue  # a bias for each score: it is as large as the pattern itself
-        found = _scores(term, coefficient * factor, rest, is_ours, value)
+        found = _scores(term, coefficient * factor, (rest, masked.op.offset * factor), is_ours, value)
         if found is not None:
             return found
     return None
@@ -68,7 +71,7 @@ def pattern_of(value: Value, uses: Mapping[Value, int]) -> Pattern | None:
 def _scores(
     term: Value,
     factor: float,
-    biases: tuple[tuple[Value, float], ...],
+    added: tuple[tuple[tuple[Value, float], ...], float],
     is_ours: Callable[[Value], bool],
     pattern: Value,
 ) -> Pattern | None:
@@ -90,6 +93,6 @@ def _scores(
         return None
     query = only_queries[-1]
     out = (*(letter for letter in op.out[:-1] if letter != query), query, op.out[-1])
-    if out != op.out and biases:
+    if out != op.out and added[0]:
         return None  # the axes of the biases are those of the scores as they were
-    return Pattern(queries, keys, factor * own * op.scale, op.out, biases)
+    return Pattern(queries, keys, factor * own * op.scale, op.out, *added)

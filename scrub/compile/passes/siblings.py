@@ -12,7 +12,7 @@ positions of the same axis of the same weights, which side by side are that axis
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from scrub.compile.ops import Apply, Constant, Fill, Input, Sibling
 from scrub.compile.passes.side_by_side import Place, one_position, side_by_side, sums_of_runs
@@ -27,8 +27,11 @@ _FLOPS_PER_BYTE = 8.0  # of an operation that is worth copying its arguments for
 
 def batch_siblings(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
     """The outputs, with siblings computed as one value with a batch axis."""
-    together = _Batching(graph, outputs).run()
-    return rewritten(together, lambda value, args: sums_of_runs(graph, value, args))[0]
+    current = list(outputs)
+    for _ in range(2):  # siblings, and groups of siblings
+        together = _Batching(graph, current).run()
+        current, _ = rewritten(together, lambda value, args: sums_of_runs(graph, value, args))
+    return current
 
 
 class _Batching:
@@ -38,6 +41,7 @@ class _Batching:
         new: what stands for each value so far.
         places: for each value that was computed in a group, where in it.
         static: values of constants alone. They are left as they are.
+        axes: the batch axis of groups of each size.
     """
 
     def __init__(self, graph: Graph, outputs: Sequence[Value]) -> None:
@@ -46,7 +50,7 @@ class _Batching:
         self.new: dict[Value, Value] = {}
         self.places: dict[Value, Place] = {}
         self.static: set[Value] = set()
-        self.number = {value: i for i, value in enumerate(self.order)}
+        self.axes: dict[int, Axis] = {}
         self.users: dict[Value, list[Value]] = {}
         self.waiting_for: dict[Value, int] = {}
         self.depth: dict[Value, int] = {}
@@ -102,13 +106,14 @@ class _Batching:
         return arg if picked is None else (arg.args[0], picked[0])
 
     def _compute(self, members: list[Value]) -> None:
-        members.sort(key=self._lineage)
-        size = max(1, GROUP_BYTES // max(1, self.graph.nbytes(members[0])))
-        for start in range(0, len(members), size):
-            group = members[start : start + size]
-            if len(group) > 1 and self._pays(group):
-                self._compute_together(group)
-            else:
+        for part in self._parts(members):
+            largest = max(self.graph.nbytes(v) for v in (part[0], *part[0].args) if v not in self.static)
+            size = max(1, GROUP_BYTES // max(1, largest))
+            for start in range(0, len(part), size):
+                group = part[start : start + size]
+                if len(group) > 1 and self._pays(group, is_small=largest <= _SMALL_BYTES):
+                    self._compute_together(group)
+                    continue
                 for value in group:
                     self.new[value] = self.graph.again(value, [self._alone(arg) for arg in value.args])
         for value in members:
@@ -117,33 +122,51 @@ class _Batching:
                 if not self.waiting_for[user]:
                     self._push(user)
 
-    def _lineage(self, value: Value) -> tuple[int, int]:
-        """Where the first argument that was computed in a group stands, so that runs of a group stay together."""
-        for arg in value.args:
-            place = self.places.get(arg)
-            if place is not None:
-                return (place.group_number, place.at)
-        return (1 << 60, self.number[value])
+    def _parts(self, members: Sequence[Value]) -> list[list[Value]]:
+        """Members that may be computed together without tearing apart what was computed together before.
 
-    def _pays(self, group: Sequence[Value]) -> bool:
-        """Whether computing together is worth the copies it takes to put the arguments side by side."""
-        first = group[0]
-        copied = num_columns = 0
+        Where weights differ and so do inputs (heads of several variants), first those of one input, or else of one
+        weight; the groups are put side by side in a second run.
+        """
+        weights = {value: tuple(arg for arg in value.args if arg in self.static) for value in members}
+        inputs = [tuple(arg for arg in value.args if arg not in self.static) for value in members]
+        if not _differ_once(weights.values()) and len(set(inputs)) < len(members):
+            return _by_key(members, inputs)
+        places = {value: next((place for place in map(self._place, value.args) if place), None) for value in members}
+        ordered = sorted(members, key=lambda value: place.at if (place := places[value]) else 0)
+        parts = _by_key(ordered, [place.group if (place := places[value]) else None for value in ordered])
+        if all(_differ_once([weights[value] for value in part]) for part in parts):
+            return parts
+        return _by_key(ordered, list(map(weights.__getitem__, ordered)))
+
+    def _pays(self, group: Sequence[Value], *, is_small: bool) -> bool:
+        """Whether computing together is worth the copies that putting arguments side by side takes."""
+        copied: list[int] = []
+        has_run = False
         for args in zip(*(value.args for value in group), strict=True):
-            if len(set(args)) == 1 or args[0] in self.static or self._is_run(args):
+            if len(set(args)) == 1 or args[0] in self.static:
                 continue
-            copied += sum(self.graph.nbytes(arg) for arg in args)
-            num_columns += 1
-        if num_columns > _MOST_COPIES:
-            return False  # a sum of many terms, say: to copy them all side by side is more work than to add them up
-        if not copied:
-            return True
+            if self._is_run(args):
+                has_run = True
+            else:
+                copied.append(sum(self.graph.nbytes(arg) for arg in args))
+        if len(copied) > _MOST_COPIES:
+            return False  # a sum of many terms, say: adding them up is less work
+        first = group[0]
         flops = first.op.flops(first) * self._num_batch(first) * len(group)
-        return self.graph.nbytes(first) <= _SMALL_BYTES or flops >= _FLOPS_PER_BYTE * copied
+        return not copied or has_run or is_small or flops >= _FLOPS_PER_BYTE * sum(copied)
+
+    def _place(self, value: Value) -> Place | None:
+        """Where a value is that was computed with others, in this run or before."""
+        place = self.places.get(value)
+        new = self.new.get(value)
+        if place is None and new is not None and isinstance(new.op, Sibling) and new.op.into is None:
+            place = Place(new.args[0], new.op.axis, new.op.at)
+        return place
 
     def _is_run(self, args: Sequence[Value]) -> bool:
         """Whether the arguments lie side by side already."""
-        places = [self.places.get(arg) for arg in args]
+        places = [self._place(arg) for arg in args]
         first = places[0]
         return first is not None and all(
             place is not None and place.group is first.group and place.at == first.at + i
@@ -157,26 +180,18 @@ class _Batching:
         return count
 
     def _compute_together(self, group: Sequence[Value]) -> None:
-        columns = list(zip(*(value.args for value in group), strict=True))
-        axis = self._common_axis(columns, len(group)) or self.graph.axis(len(group))
-        args = [self._column(column, axis) for column in columns]
+        axis = self.axes.get(len(group))
+        if axis is None:  # one for all groups of a size, so that groups of groups meet in a second run
+            axis = self.axes[len(group)] = self.graph.axis(len(group))
+        args = [self._column(column, axis) for column in zip(*(value.args for value in group), strict=True)]
         together = self.graph.value(group[0].op, *args, name=group[0].name)
-        number = len(self.places)
         for i, value in enumerate(group):
-            self.places[value] = Place(together, axis, i, number)
-
-    def _common_axis(self, columns: Sequence[Sequence[Value]], size: int) -> Axis | None:
-        """The axis of a group of which some argument is all members in order."""
-        for column in columns:
-            first = self.places.get(column[0])
-            if first is not None and first.axis.size == size and self._is_run(column):
-                return first.axis
-        return None
+            self.places[value] = Place(together, axis, i)
 
     def _column(self, column: Sequence[Value], axis: Axis) -> Value:
         if len(set(column)) == 1:
             return self._alone(column[0])
-        return side_by_side(self.graph, [self.places.get(arg) or self.new[arg] for arg in column], axis)
+        return side_by_side(self.graph, [self._place(arg) or self.new[arg] for arg in column], axis)
 
     def _alone(self, value: Value) -> Value:
         known = self.new.get(value)
@@ -184,3 +199,16 @@ class _Batching:
             place = self.places[value]
             known = self.new[value] = self.graph.value(Sibling(place.axis, place.at), place.group, name=value.name)
         return known
+
+
+def _by_key(members: Sequence[Value], keys: Sequence[Hashable]) -> list[list[Value]]:
+    parts: dict[Hashable, list[Value]] = {}
+    for value, key in zip(members, keys, strict=True):
+        parts.setdefault(key, []).append(value)
+    return list(parts.values())
+
+
+def _differ_once(keys: Iterable[Hashable]) -> bool:
+    """Whether all are the same, or no two."""
+    listed = list(keys)
+    return len(set(listed)) in (1, len(listed))

@@ -19,7 +19,6 @@ class Place(NamedTuple):
     group: Value
     axis: Axis
     at: int
-    group_number: int
 
 
 def side_by_side(graph: Graph, members: Sequence[Place | Value], axis: Axis) -> Value:

@@ -5,7 +5,7 @@
     x + transposed(-m)               ->  x - transposed(m)
     sum over the core axis made of a batch axis  ->  sum over the batch axis
 
-The rules are in `products`, `sums` and `moves`, by the operation they start at.
+The rules are in `products`, `sums`, `moves` and `batch_axes`, by the operation they start at.
 """
 
 from __future__ import annotations
@@ -13,15 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scrub.compile.ops import Contract, Joined, Picked, Rearranged, Sibling, Stacked, Sum, ToBatch, ToCore
-from scrub.compile.passes.moves import (
-    JOINED_RULES,
-    PICKED_RULES,
-    REARRANGED_RULES,
-    SIBLING_RULES,
-    STACKED_RULES,
-    TO_BATCH_RULES,
-    TO_CORE_RULES,
-)
+from scrub.compile.passes.batch_axes import SIBLING_RULES, STACKED_RULES, TO_BATCH_RULES, TO_CORE_RULES
+from scrub.compile.passes.moves import JOINED_RULES, PICKED_RULES, REARRANGED_RULES
 from scrub.compile.passes.products import CONTRACT_RULES
 from scrub.compile.passes.simplifying import Rule
 from scrub.compile.passes.sums import SUM_RULES

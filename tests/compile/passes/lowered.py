@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 class Lowered:
-    """Expressions after passes. Symbols are bound to tensors of `dtypes`, float64 if not given; `drawn` draw by draw."""
+    """Expressions after passes. Symbols are of `dtypes`, float64 if not given, and bound draw by draw if `drawn`."""
 
     def __init__(
         self,

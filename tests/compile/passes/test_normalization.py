@@ -102,7 +102,9 @@ def near_miss(chance: chance_module.Random, x: Expr, y: Expr, w: Expr, b: Expr) 
     other = chance.choice([squared, squared, squared, y])
     total = rc.Einsum((squared, axes[0]), (other, axes[1]), out_axes=summed).scale(chance.choice([1 / 3, 1 / 3, 0.5]))
     total = rc.Add(total, total.scale(0.5)) if chance.random() < 0.1 else total
-    radicand = total.add(chance.choice([rc.Scalar(3.0), rc.Scalar(0.5), rc.Einsum((y, (0, 1)), (y, (0, 1)), out_axes=(0,))]))
+    radicand = total.add(
+        chance.choice([rc.Scalar(3.0), rc.Scalar(0.5), rc.Einsum((y, (0, 1)), (y, (0, 1)), out_axes=(0,))])
+    )
     radicand = rc.elementwise("abs", radicand) if chance.random() < 0.1 or other is y else radicand
     name = chance.choice(["rsqrt"] * 5 + ["sqrt", "reciprocal"])
     root = rc.elementwise(name, radicand)
@@ -164,7 +166,9 @@ def test_weights_of_several_norms_of_one_value_and_weights_with_batch_axes() -> 
     row, s = symbol("row", 5), symbol("s", 3, 5)
     c = centred(s)
     spec = rc.ModuleSpec(
-        divided(c, rc.elementwise("rsqrt", VARIANCES["product with itself"](c, 5).add(rc.Scalar(1.0))), row, "together"),
+        divided(
+            c, rc.elementwise("rsqrt", VARIANCES["product with itself"](c, 5).add(rc.Scalar(1.0))), row, "together"
+        ),
         [s, row],
     )
     low = Lowered(rc.Module(spec, "norms", s=x, row=w), ("simplify", "normalization"))
@@ -172,6 +176,22 @@ def test_weights_of_several_norms_of_one_value_and_weights_with_batch_axes() -> 
     bound = {x: random(3, 5), w: random(2, 5, seed=1)}
     want = torch.stack([F.layer_norm(bound[x], (5,), row, eps=1.0) for row in bound[w]])
     torch.testing.assert_close(low.run(bound)[0], want, rtol=1e-10, atol=1e-10)
+
+
+def test_norms_that_are_computed_together_with_weights_of_their_own() -> None:
+    """Siblings of different weights become one norm with a batch of weights."""
+    x, w, b = symbol("x", 3, 2, 5), array(3, 5), array(3, 5, seed=1)
+    norms: list[Expr] = []
+    for i in range(3):
+        c = centred(x.index([i]))
+        root = rc.elementwise("rsqrt", VARIANCES["product with itself"](c, 5).add(rc.Scalar(0.1)))
+        norm = divided(c, root, w.index([i]), "together").add(b.index([i]))
+        norms.append(rc.elementwise("tanh", norm))
+    low = Lowered(rc.Concat(*norms, axis=0), ("normalization", "siblings"))
+    assert low.count(Normalized) == 1
+    tensor = random(3, 2, 5, seed=2)
+    want = F.layer_norm(tensor, (5,), eps=0.1) * w.value[:, None] + b.value[:, None]
+    torch.testing.assert_close(low.run({x: tensor})[0], want.tanh().flatten(0, 1), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("n", "seq", "d"), [(0, 2, 3), (2, 0, 3), (1, 1, 1), (3, 2, 1)])
@@ -205,5 +225,8 @@ def test_gradients(is_centred: bool) -> None:
     low = Lowered(divided(c, root, w, "together").add(b), ("normalization",))
     assert low.count(Normalized) == 1
     tensors = [random(*s.shape, seed=i).requires_grad_() for i, s in enumerate(low.symbols)]
-    bound = lambda *given: low.run(dict(zip(low.symbols, given, strict=True)))[0]  # noqa: E731
-    assert torch.autograd.gradcheck(bound, tensors)
+
+    def run(*given: torch.Tensor) -> torch.Tensor:
+        return low.run(dict(zip(low.symbols, given, strict=True)))[0]
+
+    assert torch.autograd.gradcheck(run, tensors)
