@@ -39,7 +39,7 @@ $(VENV)/.bench: $(VENV)/.installed
 	touch $@
 
 bench: $(VENV)/.bench  ## what compiled expressions cost beside Hugging Face and TransformerLens: docs/benchmarks.md
-	KINETO_LOG_LEVEL=5 $(BIN)/python -m benchmarks --write
+	$(BIN)/python -m benchmarks --write
 
 bench-expressions: $(VENV)/.installed  ## what building, rewriting and saving expressions costs
 	$(BIN)/python -m benchmarks.node_cost

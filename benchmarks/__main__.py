@@ -1,6 +1,6 @@
 """All benchmarks against peers, in one process.
 
-    python -m benchmarks [forward gradients ...] [--rounds 7] [--threads 2] [--write]
+    python -m benchmarks [forward gradients ...] [--rounds 7] [--threads 2] [--clock processor] [--write]
 
 Without names, all of them run. `--write` puts the results into `docs/`; those of benchmarks that did not run are kept.
 """
@@ -18,7 +18,7 @@ from benchmarks.demo_rows import demo
 from benchmarks.forward import compiling, forward, memory
 from benchmarks.gradients import gradients
 from benchmarks.setting import Setting
-from benchmarks.timing import Row
+from benchmarks.timing import CLOCKS, Row
 from benchmarks.variants import every_head, many, path_scrub
 
 BENCHMARKS: dict[str, Callable[[Setting], Iterator[Row]]] = {
@@ -38,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", help=f"which ones, of {', '.join(BENCHMARKS)}; all if none is named")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: of all threads, on a busy machine")
     parser.add_argument("--write", action="store_true", help="put the results into docs/")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     torch.set_num_threads(options.threads)
-    setting = Setting(rounds=options.rounds)
+    setting = Setting(rounds=options.rounds, clock=options.clock)
     results = report.read(report.DOCS / "benchmarks.csv") if options.write else {}
     for name in BENCHMARKS:
         if options.names and name not in options.names:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import scrub as rc
 from benchmarks.setting import Setting, Size, agree
-from benchmarks.timing import Row, compare
+from benchmarks.timing import Row
 from scrub.compile import compile  # noqa: A004
 from scrub.demo import HYPOTHESES, build_experiment
 from scrub.demo.run import MODEL, demo_heads
@@ -35,7 +35,7 @@ def demo(setting: Setting) -> Iterator[Row]:
         ours = table(exprs, spec)
         agree(ours()[0], plain())
         peer = _repeated(plain, len(exprs))
-        yield compare(f"demo: {what} / plain torch", str(SIZE), ours, peer, rounds=setting.rounds, target=0.8)
+        yield setting.compare(f"demo: {what} / plain torch", str(SIZE), ours, peer, target=0.8)
 
 
 def table(exprs: Sequence[rc.Expr], spec: rc.RandomSampleSpec) -> Callable[[], list[torch.Tensor]]:
@@ -65,8 +65,8 @@ def plain_losses(model: rc.ShippedModel, sequences: torch.Tensor, rows: torch.Te
         for start in range(0, DRAWS, SIZE.batch):
             batch = sequences[rows[start : start + SIZE.batch]]
             logits = plain(batch[:, :-1])
-            nll = functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
-            losses.append((nll * candidates[batch[:, :-1]]).mean(-1))
+            nll = functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
+            losses.append((nll.view(-1, SIZE.seq) * candidates[batch[:, :-1]]).mean(-1))
         return torch.cat(losses)
 
     return run

@@ -11,7 +11,7 @@ import torch
 from benchmarks.gpt2 import gpt2
 from benchmarks.memory import peak_bytes
 from benchmarks.setting import SIZES, Bindings, Setting, Size, agree, prepared
-from benchmarks.timing import Row, compare, seconds
+from benchmarks.timing import CLOCKS, Row, seconds
 
 MEGA = 1e6
 COMPILED = Size(1, 15)
@@ -24,7 +24,13 @@ def forward(setting: Setting) -> Iterator[Row]:
         for what, logits, target in (("original model", of.logits, 1.05), ("every head split", of.split, 1.30)):
             ours, peer = prepared([logits], {of.tokens: tokens}, batched=[of.tokens]), plain(setting, tokens)
             agree(ours()[0], peer())
-            yield compare(f"{what} / Hugging Face", str(size), ours, peer, rounds=setting.rounds, target=target)
+            yield setting.compare(
+                f"{what} / Hugging Face",
+                str(size),
+                ours,
+                peer,
+                target=target,
+            )
 
 
 def memory(setting: Setting) -> Iterator[Row]:
@@ -44,7 +50,8 @@ def compiling(setting: Setting) -> Iterator[Row]:
     for _, seq in zip(range(max(setting.rounds, 3)), count(COMPILED.seq), strict=False):
         of = gpt2(setting.hugging_face, seq)
         bindings: Bindings = {of.tokens: setting.draw(Size(COMPILED.batch, seq))}
-        times.append(seconds(partial(prepared, [of.split], bindings, batched=[of.tokens])))
+        compile_it = partial(prepared, [of.split], bindings, batched=[of.tokens])
+        times.append(seconds(compile_it, CLOCKS[setting.clock]))
     yield Row("compile, every head split", str(COMPILED), tuple(times), 3.0, unit="s")
 
 

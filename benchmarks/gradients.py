@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.gpt2 import head_name
 from benchmarks.setting import SIZES, Setting, agree
-from benchmarks.timing import Row, compare
+from benchmarks.timing import Row
 from scrub.compile import compile  # noqa: A004
 
 WHAT, TARGET = "gradient of every head / forward and backward", 1.15
@@ -31,12 +31,16 @@ def gradients(setting: Setting) -> Iterator[Row]:
         for layer, gradient in enumerate(expected):  # heads are summed, so each head's gradient is that of the sum
             of_head = found[of.split.get_unique(head_name((layer, 3)))]
             agree(of_head / size.batch, gradient)
-        yield compare(
-            "gradient of every head / forward and backward", str(size), ours, peer, rounds=setting.rounds, target=TARGET
+        yield setting.compare(
+            "gradient of every head / forward and backward",
+            str(size),
+            ours,
+            peer,
+            target=TARGET,
         )
         training = weight_gradients(setting, tokens)
         what = "gradient of every head / forward and backward with those of weights"
-        yield compare(what, str(size), ours, training, rounds=setting.rounds)
+        yield setting.compare(what, str(size), ours, training)
 
 
 def activation_gradients(setting: Setting, tokens: Tensor) -> Callable[[], tuple[Tensor, list[Tensor]]]:

@@ -11,6 +11,7 @@ import torch
 import scrub as rc
 from benchmarks.gpt2 import Gpt2, gpt2
 from benchmarks.peers import GPT2_SMALL, Hooked, HuggingFace, hugging_face, transformer_lens
+from benchmarks.timing import Row, compare
 from scrub.compile import compile  # noqa: A004
 
 Bindings = Mapping[rc.Symbol, torch.Tensor]
@@ -35,11 +36,12 @@ class Setting:
 
     Args:
         rounds: of each comparison.
+        clock: that of `timing.CLOCKS`.
         sizes: of GPT-2; the published ones unless given.
     """
 
-    def __init__(self, *, rounds: int, sizes: Mapping[str, int] = GPT2_SMALL) -> None:
-        self.rounds, self.sizes = rounds, dict(sizes)
+    def __init__(self, *, rounds: int, clock: str = "wall", sizes: Mapping[str, int] = GPT2_SMALL) -> None:
+        self.rounds, self.clock, self.sizes = rounds, clock, dict(sizes)
         self._expressions: dict[int, Gpt2] = {}
 
     @cached_property
@@ -60,6 +62,21 @@ class Setting:
         """Random tokens [batch, seq]."""
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(0, self.sizes["vocab_size"], (size.batch, size.seq), generator=generator)
+
+    def compare(
+        self,
+        what: str,
+        size: str,
+        ours: Callable[[], object],
+        peer: Callable[[], object],
+        *,
+        target: float | None = None,
+        rounds: int | None = None,
+        warm_ups: int = 1,
+    ) -> Row:
+        """`timing.compare` with the rounds and the clock of this setting."""
+        rounds = self.rounds if rounds is None else rounds
+        return compare(what, size, ours, peer, rounds=rounds, target=target, warm_ups=warm_ups, clock=self.clock)
 
 
 def prepared(

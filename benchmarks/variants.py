@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -14,15 +13,15 @@ from benchmarks.forward import plain
 from benchmarks.gpt2 import Gpt2, gpt2, head_name, patched_heads, replace_head, value_scrubbed
 from benchmarks.peers import hugging_face, patched_losses
 from benchmarks.setting import Setting, Size, agree, prepared
-from benchmarks.timing import Row, compare, seconds
+from benchmarks.timing import CLOCKS, Clock, Row, seconds
 from scrub.compile import compile  # noqa: A004
 
 PATCHED = ((Size(1, 15), 1), (Size(8, 15), 1), (Size(8, 64), 12))
 """Sizes, and of how many heads one is patched: all, or where that takes too long one a layer."""
 SCRUBBED_LAYERS = (2, 5, 8)
 SCRUBBED = (Size(8, 64), Size(8, 15))
-SMALL = {"n_layer": 12, "n_head": 12, "n_embd": 192, "vocab_size": 2048, "n_positions": 64}
-SMALL_SIZE = "GPT-2 of width 192, 1 x 15 tokens"
+SMALL = {"n_layer": 6, "n_head": 8, "n_embd": 256, "vocab_size": 2048, "n_positions": 64}
+SMALL_SIZE = "small GPT-2, 1 x 15 tokens"
 COUNTS = (0, 1, 10, 100, 1000)
 ROUNDS_OF_MANY, FLAT = 3, 1.1
 
@@ -41,7 +40,7 @@ def every_head(setting: Setting) -> Iterator[Row]:
         agree(torch.stack(ours()).mean(-1), peer())
         rounds = max(2, min(3, setting.rounds))
         what = f"{len(heads)} heads replaced in turn / TransformerLens hooks"
-        yield compare(what, str(size), ours, peer, rounds=rounds, target=0.35, warm_ups=0)
+        yield setting.compare(what, str(size), ours, peer, rounds=rounds, target=0.35, warm_ups=0)
 
 
 def patching_peer(
@@ -66,7 +65,7 @@ def path_scrub(setting: Setting) -> Iterator[Row]:
             scrubbed = value_scrubbed(of, (layer, 3), other)
             ours = prepared([scrubbed], {of.tokens: tokens, other: others}, batched=[of.tokens, other])
             what = f"value input of a head in layer {layer} scrubbed / two Hugging Face forwards"
-            yield compare(what, str(size), ours, peer, rounds=setting.rounds, target=0.75)
+            yield setting.compare(what, str(size), ours, peer, target=0.75)
 
 
 def _both(first: Callable[[], object], second: Callable[[], object]) -> tuple[object, object]:
@@ -74,7 +73,7 @@ def _both(first: Callable[[], object], second: Callable[[], object]) -> tuple[ob
 
 
 def many(setting: Setting) -> Iterator[Row]:
-    """Cost of one more variant that changes one head, by how many there are already, on a narrow GPT-2.
+    """Cost of one more variant that changes one head, by how many there are already, on a small GPT-2.
 
     The original is among the expressions, so that the first variant's cost is what it adds, too.
     """
@@ -83,7 +82,7 @@ def many(setting: Setting) -> Iterator[Row]:
     bindings: dict[rc.Expr, torch.Tensor] = {of.tokens: setting.draw(size) % SMALL["vocab_size"]}
     marginal: dict[str, list[tuple[float, ...]]] = {step: [] for step in ("build", "compile", "run")}
     for _ in range(ROUNDS_OF_MANY):
-        costs = [_costs(of, number, bindings) for number in COUNTS]
+        costs = [_costs(of, number, bindings, CLOCKS[setting.clock]) for number in COUNTS]
         for step, found in marginal.items():
             values = [cost[step] for cost in costs]
             steps = zip(COUNTS, COUNTS[1:], values, values[1:], strict=False)
@@ -95,16 +94,16 @@ def many(setting: Setting) -> Iterator[Row]:
         yield Row(f"one more variant: {step}, 100 to 1000 / 10 to 100", SMALL_SIZE, ratios, FLAT)
 
 
-def _costs(of: Gpt2, number: int, bindings: dict[rc.Expr, torch.Tensor]) -> dict[str, float]:
+def _costs(of: Gpt2, number: int, bindings: dict[rc.Expr, torch.Tensor], clock: Clock) -> dict[str, float]:
     """Seconds to write so many variants down, to compile them and the original, and to run them."""
-    started = time.perf_counter()
+    started = clock()
     exprs = [of.loss(logits) for logits in (of.split, *scaled_heads(of, number))]
-    built = time.perf_counter()
+    built = clock()
     program = compile(exprs, batched=[of.tokens])
     program.compiled(bindings)
-    compiled = time.perf_counter()
+    compiled = clock()
     program.run(bindings)
-    run = min(seconds(partial(program.run, bindings)) for _ in range(3))
+    run = min(seconds(partial(program.run, bindings), clock) for _ in range(3))
     return {"build": built - started, "compile": compiled - built, "run": run}
 
 
@@ -112,7 +111,7 @@ def scaled_heads(of: Gpt2, number: int) -> list[rc.Expr]:
     """Logits of variants that each scale one head's output; layers take turns, so that any number of them is fair."""
     found: list[rc.Expr] = []
     for index in range(number):
-        head = of.heads[index * 61 % len(of.heads)]  # 61 is coprime to 144
+        head = of.heads[index * 61 % len(of.heads)]  # 61 is coprime to 48
         output = of.split.get_unique(head_name(head))
         found.append(replace_head(of.split, head, output.scale(-1.0 - index // len(of.heads))))
     return found

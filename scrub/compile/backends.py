@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import fx
 
+from scrub.compile.ops.probe import probed
 from scrub.graph import ConstructionError, DeviceError
 
 Backend = Literal["eager", "inductor", "cudagraphs"]
@@ -36,8 +37,15 @@ def made_ready(module: fx.GraphModule, backend: Backend) -> Run:
 
 def _compiled(module: fx.GraphModule) -> Run:
     """Compiled by inductor at the first call, for any number of draws."""
-    if not any(node.op == "call_function" for node in module.graph.nodes):
+    calls = [node for node in module.graph.nodes if node.op == "call_function"]
+    if not calls:
         return module
+    probes = [node for node in calls if node.target is probed]
+    if probes:  # within a graph that torch compiles, a probe would give wrong gradients
+        apart = torch.compiler.disable(probed)
+        for node in probes:
+            node.target = apart
+        module.recompile()
     return torch.compile(module, backend="inductor", dynamic=True)
 
 

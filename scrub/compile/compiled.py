@@ -81,7 +81,8 @@ class Compiled:
     ) -> None:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.max_memory, self.passes, self.lent = max_memory, tuple(passes), lent
-        self.is_ordered, self.ranges, self.backend = is_ordered, ranges, backend
+        self.is_ordered, self.ranges = is_ordered, ranges
+        self.backend: Backend = backend
         self.kept = [value for value in frontier(outputs) if not value.is_drawn]
         self.undrawn = [value for value in inputs if not value.is_drawn]
         distinct = list(dict.fromkeys(outputs))
@@ -90,6 +91,7 @@ class Compiled:
         once = list(dict.fromkeys([*self.kept, *self.fixed]))
         self.once = self._stage(once, self.undrawn, draws)
         self.per_portion = self._stage(self.drawn, [*inputs, *self.kept], draws)
+        self._held: dict[Value, torch.Tensor] | None = None
         self._compact: tuple[int, Stage] | None = None
         self._constant_storages = {t.untyped_storage().data_ptr() for t in self._constants(self.per_portion)}
 
@@ -105,12 +107,22 @@ class Compiled:
         n = self._num_draws(tensors)
         portion, stage = self._portion(n)
         undrawn = [tensor for tensor, value in zip(tensors, self.inputs, strict=True) if not value.is_drawn]
-        once = self.once.run(undrawn)
+        once = self._computed_once(undrawn)
         results = {value: once[value] for value in self.fixed}
         if self.drawn:
             kept = [once[value] for value in self.kept]
             results |= self._run_portions(stage, tensors, kept, n, portion)
         return self._apart([results[output] for output in self.outputs], tensors)
+
+    def _computed_once(self, undrawn: Sequence[torch.Tensor]) -> dict[Value, torch.Tensor]:
+        """What does not depend on draws; where it depends on no input either, computed in the first run and held."""
+        if self.undrawn:
+            return self.once.run(undrawn)
+        if self._held is None:
+            held = self.once.run(undrawn)
+            self._constant_storages |= {tensor.untyped_storage().data_ptr() for tensor in held.values()}
+            self._held = held
+        return self._held
 
     def _apart(self, results: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Results that share memory with inputs, weights or one another are copied: whoever writes into one is safe."""

@@ -23,9 +23,13 @@ from scrub.compile.schedule import largest_n, peak
 from scrub.compile.steps import Step
 from scrub.graph.errors import MemoryLimitError
 
+# what keeps the time linear: candidates of each kind; dropped values that a walk below one adds to its cost, and marks
+# as wanted; tries of other limits for the error, and the steps of all of these
 _NUM_CANDIDATES = 32
 _MAX_WALK = 64
+_MAX_WANTED = 256
 _MAX_TRIES = 7
+_MAX_STEPS_TRIED = 50_000
 
 
 def rematerialise(
@@ -316,19 +320,18 @@ class _Lost:
 
     def want(self, dropped: Iterable[int], use: int, is_there: list[bool]) -> None:
         """What dropped values are computed from will be read when they are, at `use`."""
-        stack = list(dropped)
-        for _ in range(_MAX_WALK):
-            if not stack:
+        below = list(dropped)
+        seen = set(below)
+        for num_walked, i in enumerate(below):  # it grows
+            if num_walked == _MAX_WANTED:
                 break
-            i = stack.pop()
             for arg in self._problem.args[i]:
-                blocks = self._problem.blocks[arg] if is_there[arg] else (arg,)
-                for block in blocks:
-                    wants = self._wants.setdefault(block, [])
-                    if not wants or wants[0] > use:
-                        heappush(wants, use)
-                        if not is_there[arg]:
-                            stack.append(arg)
+                if arg not in seen:
+                    seen.add(arg)
+                    for block in self._problem.blocks[arg]:
+                        heappush(self._wants.setdefault(block, []), use)
+                    if not is_there[arg]:
+                        below.append(arg)
 
     def next_want(self, block: int, now: int, never: int) -> int:
         """When a block is read to compute something dropped again."""
@@ -343,7 +346,7 @@ def _too_small(problem: _Problem, limit: int, max_growth: int, at: int) -> Memor
     most = max(range(len(problem.args)), key=problem.least)
     least, works = problem.least(most), peak(problem.order, problem.outputs, problem.n)
     fails = max(limit, least - 1)
-    for _ in range(_MAX_TRIES):
+    for _ in range(min(_MAX_TRIES, _MAX_STEPS_TRIED // len(problem.args))):
         middle = (works + fails) // 2
         if middle == fails:
             break

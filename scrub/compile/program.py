@@ -12,8 +12,9 @@ import torch
 
 from scrub.compile.backends import Backend, check_backend
 from scrub.compile.compiled import Compiled, Kind
+from scrub.compile.differentiated import Differentiated
 from scrub.compile.finite import check_gradients, check_results
-from scrub.compile.gradients import Asked, Differentiated, check_objective, lower_with_probes
+from scrub.compile.gradients import check_objective, lower_with_probes
 from scrub.compile.lowering import Lowering
 from scrub.compile.ops import Constant, Input
 from scrub.compile.passes import ALL_PASSES, run_passes
@@ -103,7 +104,8 @@ class Program:
         backend: Backend,
     ) -> None:
         check_backend(backend)
-        self.check_finite, self.backend = check_finite, backend
+        self.check_finite = check_finite
+        self.backend: Backend = backend
         self.exprs = tuple(exprs)
         self.batched = frozenset(batched)
         self.passes = tuple(passes)
@@ -171,11 +173,12 @@ class Program:
         """
         given = dict(bindings or {})
         kinds = self._kinds(given)
-        check_objective(self.exprs, of, self._targets)
+        check_objective(self.exprs, of, self._targets, self.backend)
         if (of, kinds) not in self._differentiated:
-            self._differentiated[of, kinds] = self._differentiate(of, kinds)
+            self._differentiated[of, kinds] = self._differentiate(of, kinds, self._num_draws(given))
         tensors = [given[key] for key in (*self.symbols, *self.groups)]
-        values, found = self._differentiated[of, kinds].run(tensors)
+        program = self._differentiated[of, kinds]
+        values, found = program.run(tensors, portion=program.portion(self._num_draws(given), self.max_memory))
         gradients = dict(zip(self._targets.nodes, found, strict=True))
         if self.check_finite:
             self._check_finite(self.compiled(given), tensors, values)
@@ -219,17 +222,15 @@ class Program:
             for key, kind in zip(keys, kinds, strict=True)
         }
 
-    def _differentiate(self, of: int, kinds: Sequence[Kind]) -> Differentiated:
-        graph = Graph()
+    def _differentiate(self, of: int, kinds: Sequence[Kind], n: int) -> Differentiated:
+        graph = Graph(assumed_draws=min(max(n, 1), _MOST_ASSUMED_DRAWS))
         inputs = self._inputs(graph, kinds)
-        given = list(inputs.values())
         exprs = [_of_known_sizes(expr, inputs) for expr in self._targets.exprs]
         nodes = list(self._targets.nodes.values())
         if any(known is not expr for known, expr in zip(exprs, self._targets.exprs, strict=True)):
             exprs = [substitute_all_modules(expr) for expr in exprs]
             nodes = [substitute_all_modules(_of_known_sizes(node, inputs)) for node in nodes]
-        outputs, probes = lower_with_probes(graph, inputs, exprs, nodes)
-        return Differentiated(Asked(graph, given, outputs, probes, of), self.passes)
+        return Differentiated(lower_with_probes(graph, inputs, exprs, nodes, of), self.passes, self.backend)
 
     def _compile(self, kinds: Sequence[Kind], n: int) -> Compiled:
         """Within `max_memory`, the first that fits of: with all passes; without computing siblings together."""

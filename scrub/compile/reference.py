@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
@@ -64,43 +63,21 @@ def evaluate_many(
     bound = [bind(expr, arrays) for expr in exprs]
     for expr in bound:
         check_sizes_are_known(expr)
-    return evaluate_prepared([substitute_all_modules(expr) for expr in bound], {})
+    return _computed([substitute_all_modules(expr) for expr in bound])
 
 
-def evaluate_prepared(
-    exprs: Sequence[Expr], positions: Mapping[Symbol, torch.Tensor], *, seconds: dict[Expr, float] | None = None
-) -> list[torch.Tensor]:
-    """The values of expressions without modules, again and again for other positions to pick from tables.
-
-    Args:
-        exprs: without modules and random variables; nothing is checked.
-        positions: int64 values of the free symbols. A symbol has no dtype, so only an index may depend on one.
-        seconds: where to add up, for each expression, the time it took beyond those before it.
-
-    >>> from scrub.graph import GeneralFunction
-    >>> table, row = Array(torch.arange(6.0).reshape(3, 2)), Symbol.new_from_name((), "row")
-    >>> evaluate_prepared([GeneralFunction.gen_index(table, row, index_dim=0)], {row: torch.tensor(2)})
-    [tensor([4., 5.])]
-    """
+def _computed(exprs: Sequence[Expr]) -> list[torch.Tensor]:
+    """The values of expressions without modules, symbols and random variables."""
     order = list(postorder(exprs))
-    roots = set(exprs)
     uses = Counter(child for node in order for child in node.children)
     uses.update(exprs)
     values: dict[Expr, torch.Tensor] = {}
-    started = time.perf_counter()
     for node in order:
-        if isinstance(node, Symbol):
-            values[node] = positions[node]
-            continue
         values[node] = node.compute(*(values[child] for child in node.children))
         for child in node.children:
             uses[child] -= 1
             if not uses[child]:
                 del values[child]
-        if node in roots and seconds is not None:
-            finished = time.perf_counter()
-            seconds[node] = seconds.get(node, 0.0) + finished - started
-            started = finished
     return [values[expr] for expr in exprs]
 
 

@@ -23,7 +23,7 @@ class Row:
     Attributes:
         hypothesis: what was tested.
         expr: the rewritten loss.
-        loss: its estimate, nats, with the seconds that evaluating it added to the rows before it.
+        loss: its estimate, nats, with its part of the seconds that evaluating all rows took.
         recovered: loss recovered, against the baseline.
     """
 
@@ -96,7 +96,7 @@ def run_demo(
     seconds = time.perf_counter() - started
     rows = tuple(_row(hypothesis, exprs[hypothesis.name], losses) for hypothesis in HYPOTHESES)
     note = held_out_note(model.info["corpus_digest_held_out"])
-    return DemoResult(model, experiment, rows, n, seed, seq_len, seconds, note)
+    return DemoResult(model, experiment, rows, losses[ORIGINAL].n, seed, seq_len, seconds, note)
 
 
 def _row(hypothesis: Hypothesis, expr: Expr, losses: Estimates) -> Row:

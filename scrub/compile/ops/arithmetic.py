@@ -192,7 +192,9 @@ def broadcast(shapes: Sequence[Sizes]) -> Sizes:
     >>> broadcast([(3,), (2, 1), ()])
     (2, 3)
     """
-    largest = max(shapes, key=len, default=())
+    largest: Sizes = ()
+    for shape in shapes:  # torch's compiler does not know max(shapes, key=len)
+        largest = shape if len(shape) > len(largest) else largest
     if all(shape == largest for shape in shapes):
         return largest
     result = list(largest)

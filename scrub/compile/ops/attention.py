@@ -89,6 +89,8 @@ def _causal(scores: torch.Tensor) -> torch.Tensor:
 
 def _layout(tensor: torch.Tensor, count: int, positions: int) -> tuple[list[int], list[int]]:
     """Which batch axes are batch and which heads, each from the outermost in memory to the innermost."""
+    if torch.compiler.is_compiling():  # which decides itself how tensors lie
+        return [*range(count - 1)], [*range(count)][-1:]
     strides = tensor.stride()
     axes = sorted(range(count), key=lambda axis: -strides[axis])
     inside = [axis for axis in axes if tensor.shape[axis] > 1 and strides[axis] < strides[-2]] if positions > 1 else []

@@ -86,6 +86,13 @@ def linear_log_probability(
         return _as_one_graph(logits if bias is None else logits + bias, labels)
     _check(labels, weight.shape[1], x)
     flat = x.reshape(labels.numel(), x.shape[-1])
+    if (
+        torch.is_grad_enabled()
+        and x.requires_grad
+        and not weight.requires_grad
+        and (bias is None or not bias.requires_grad)
+    ):
+        return _SlopedLogProbability.apply(scale, flat, labels.reshape(-1), weight, bias).view(labels.shape)  # pyright: ignore[reportReturnType, reportOptionalMemberAccess, reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
     return _LinearLogProbability.apply(scale, flat, labels.reshape(-1), weight, bias).view(labels.shape)  # pyright: ignore[reportReturnType, reportOptionalMemberAccess, reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
 
 
@@ -161,10 +168,48 @@ class _LinearLogProbability(torch.autograd.Function):
         return None, of_x, None, of_weight, of_bias
 
 
+class _SlopedLogProbability(torch.autograd.Function):
+    """The same for gradients with respect to x alone, which is computed on the way: no tile is computed twice.
+
+    d log p(label) / dx = scale (weight[label] - sum over words of p(word) weight[word])
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, scale: float, x: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        wide = _wide(x.dtype)
+        slope, result = x.new_empty(x.shape, dtype=wide), x.new_empty(len(x), dtype=wide)
+        for rows in _slices(len(x), ROWS):
+            log_total, picked = _log_total(scale, x[rows], labels[rows], weight, bias, mean=slope[rows])
+            result[rows] = picked - log_total
+        ctx.save_for_backward(slope.neg_().add_(weight.T[labels]).mul_(scale))
+        return result.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (slope,) = ctx.saved_tensors
+        return None, (slope * gradients[0][:, None]).to(gradients[0].dtype), None, None, None
+
+
 def _log_total(
-    scale: float, x: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    scale: float,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    *,
+    mean: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each row, the logarithm of the sum of exponentials of its logits, and the logit of its label."""
+    """For each row, the logarithm of the sum of exponentials of its logits, and the logit of its label.
+
+    Args:
+        scale, x, labels, weight, bias: what logits and labels are.
+        mean: where to write the mean of the words' weights under their probabilities.
+    """
+    if mean is not None:
+        mean.zero_()
     largest = x.new_full((len(x),), -torch.inf, dtype=_wide(x.dtype))
     total = torch.zeros_like(largest)
     picked = torch.zeros_like(largest)
@@ -174,8 +219,13 @@ def _log_total(
         picked = torch.where(is_here[:, 0], tile.gather(1, at)[:, 0], picked)
         larger = torch.maximum(largest, tile.amax(1))
         shift = larger.masked_fill(larger == -torch.inf, 0.0)
-        total = total * (largest - shift).exp_() + tile.sub_(shift[:, None]).exp_().sum(1)
+        before, tile = (largest - shift).exp_(), tile.sub_(shift[:, None]).exp_()
+        total = total * before + tile.sum(1)
+        if mean is not None:
+            mean.mul_(before[:, None]).add_(tile.to(x.dtype) @ weight[:, columns].T)
         largest = larger
+    if mean is not None:
+        mean.div_(total[:, None])
     return largest + total.log(), picked
 
 

@@ -77,7 +77,7 @@ def linear_over(
     Kept axes are taken in the order in which they lie in memory, so that positions can be counted without a copy.
     """
     strides = x.stride()
-    order = sorted(kept, key=lambda axis: -strides[axis])
+    order = [*kept] if torch.compiler.is_compiling() else sorted(kept, key=lambda axis: -strides[axis])
     ordered = x.permute(*order, *summed)
     flat = ordered.reshape(*ordered.shape[: len(kept)], math.prod(ordered.shape[len(kept) :]))
     result = linear(scale, flat, weight, bias)

@@ -13,7 +13,8 @@ so that a contraction is a product of matrices for every position of the batch a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from string import ascii_letters
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ from torch import fx
 from scrub.compile.values import Writer
 
 Letters = tuple[int, ...]
+
+_LETTERS = len(ascii_letters)  # what torch.einsum can tell apart
 
 
 class Operand(NamedTuple):
@@ -52,6 +55,10 @@ def product_of_two(write: Writer, left: Operand, right: Operand, out: Letters, d
     direct = _by_matmul(write, left, right, (batch, rows, summed, columns), out)
     if direct is not None:
         return direct
+    number = {letter: i for i, letter in enumerate(dict.fromkeys((*left.letters, *right.letters)))}
+    if rows and (batch or len(columns) == 1) and len(number) <= _LETTERS:
+        equation = [letters_as_text(letters, number) for letters in (left.letters, right.letters, out)]
+        return write.call(torch.einsum, "{},{}->{}".format(*equation), left.node, right.node)
     places = (
         *(tuple(left.letters.index(letter) for letter in letters) for letters in (batch, rows, summed)),
         *(tuple(right.letters.index(letter) for letter in letters) for letters in (batch, columns, summed)),
@@ -86,16 +93,22 @@ def _by_matmul(
     return None
 
 
+def letters_as_text(letters: Letters, number: Mapping[int, int]) -> str:
+    """Letters of the alphabet, as `torch.einsum` takes them."""
+    return "".join(ascii_letters[number[letter]] for letter in letters)
+
+
 def product_of_matrices(
     places: tuple[Letters, Letters, Letters, Letters, Letters, Letters],
     out: tuple[int, ...],
     left: torch.Tensor,
     right: torch.Tensor,
 ) -> torch.Tensor:
-    """A product of matrices whose rows, columns and sums are any number of axes each.
+    """A product of matrices whose rows, columns and sums are any number of axes each, for what einsum is slow at.
 
     Rows and columns are taken in the order in which they lie in memory, and so is what is summed over in the larger
-    tensor, so that axes become one without a copy where they can.
+    tensor, so that axes become one without a copy where they can. Where the columns cannot, as in weights
+    [heads, d_model, d_head] summed over d_model, there is a product for each position of the first of them.
 
     Args:
         places: of batch, rows and summed axes in `left`, and of batch, columns and summed axes in `right`.
@@ -104,20 +117,30 @@ def product_of_matrices(
     """
     batch, rows, summed, batch_right, columns, summed_right = places
     row_order, column_order = _as_stored(left, rows), _as_stored(right, columns)
-    of_larger = (left, summed) if left.numel() >= right.numel() else (right, summed_right)
-    sum_order = _as_stored(*of_larger)
+    sum_order = _as_stored(left, summed) if left.numel() >= right.numel() else _as_stored(right, summed_right)
     a = left.permute(*batch, *(rows[i] for i in row_order), *(summed[i] for i in sum_order))
     b = right.permute(*batch_right, *(summed_right[i] for i in sum_order), *(columns[i] for i in column_order))
     sizes = a.shape[: len(batch)]
     of_rows, of_columns = a.shape[len(batch) : len(batch) + len(rows)], b.shape[len(batch) + len(summed) :]
-    num_summed = math.prod(a.shape[len(batch) + len(rows) :])
-    product = torch.matmul(
-        a.reshape(*sizes, math.prod(of_rows), num_summed), b.reshape(*sizes, num_summed, math.prod(of_columns))
-    ).reshape(*sizes, *of_rows, *of_columns)
-    order = [*range(len(batch))]
-    order += [len(batch) + row_order.index(i) for i in range(len(rows))]
-    order += [len(batch) + len(rows) + column_order.index(i) for i in range(len(columns))]
-    return product.permute([order[position] for position in out])
+    num_rows, num_summed = math.prod(of_rows), math.prod(a.shape[len(batch) + len(rows) :])
+    a = a.reshape(*sizes, num_rows, num_summed)
+    order = [*range(len(batch)), *(len(batch) + i for i in row_order)]
+    order += [len(batch) + len(rows) + i for i in column_order]
+    if not batch and len(columns) > 1 and not _is_one_axis(b, len(summed)):
+        first, rest = of_columns[0], of_columns[1:]
+        b = b.movedim(len(summed), 0).reshape(first, num_summed, math.prod(rest))
+        result = torch.bmm(a.expand(first, num_rows, num_summed), b).reshape(first, *of_rows, *rest)
+        order.insert(0, order.pop(len(rows)))
+    else:
+        b = b.reshape(*sizes, num_summed, math.prod(of_columns))
+        result = torch.matmul(a, b).reshape(*sizes, *of_rows, *of_columns)
+    return result.permute([order.index(position) for position in out])
+
+
+def _is_one_axis(tensor: torch.Tensor, first: int) -> bool:
+    """Whether the axes from `first` on can become one without a copy."""
+    axes = range(first, tensor.ndim - 1)
+    return all(tensor.stride(i) == tensor.stride(i + 1) * tensor.shape[i + 1] for i in axes)
 
 
 def _as_stored(tensor: torch.Tensor, axes: Sequence[int]) -> list[int]:

@@ -34,13 +34,23 @@ class Normalized(Op):
 
     def emit(self, value: Value, write: Writer) -> fx.Node:
         x, *rest = value.args
-        parameters = iter([write.node(parameter, value.dtype) for parameter in rest])
+        parameters = iter(rest)
         weight = next(parameters) if self.has_weight else None
         bias = next(parameters) if self.has_bias else None
         size = (x.shape[-1],)
-        if self.is_centred:
-            return write.call(F.layer_norm, write.node(x), size, weight, bias, self.eps)
-        return write.call(F.rms_norm, write.node(x), size, weight, self.eps)
+        node = write.aligned(x, value.axes)
+        if not any(parameter.axes for parameter in rest):
+            kernel_args = [None if each is None else write.node(each, value.dtype) for each in (weight, bias)]
+            if self.is_centred:
+                return write.call(F.layer_norm, node, size, *kernel_args, self.eps)
+            return write.call(F.rms_norm, node, size, kernel_args[0], self.eps)
+        plain = F.layer_norm if self.is_centred else F.rms_norm  # the kernels take one weight for all
+        node = write.call(plain, node, size, eps=self.eps)
+        for parameter, function in ((weight, torch.mul), (bias, torch.add)):
+            if parameter is not None:
+                own = write.aligned(parameter, value.axes, ndim=len(value.shape), dtype=value.dtype)
+                node = write.call(function, node, own)
+        return node
 
     def flops(self, value: Value) -> int:
         size = 1
