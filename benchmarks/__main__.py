@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         print(f"-- {name}: {time.perf_counter() - started:.0f} s", flush=True)
         results[name] = rows
-    if options.write:
-        report.write({name: results[name] for name in BENCHMARKS if name in results}, report.DOCS)
+        if options.write:  # after each, so that a run that is stopped leaves what it found
+            report.write({name: results[name] for name in BENCHMARKS if name in results}, report.DOCS)
 
 
 if __name__ == "__main__":

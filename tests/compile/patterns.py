@@ -309,6 +309,50 @@ def matrices(maker: Maker) -> Expr:
 
 
 @pattern
+def wide_weights(maker: Maker) -> Expr:
+    """Weights with several axes of columns, in memory in another order than they are read; of rows or of one vector."""
+    d, h, e, s = maker.random.sample(range(9), 4)
+    size = {d: 2, h: 3, e: 2, s: maker.random.choice([1, 2])}
+    read, stored = (maker.random.choice([[d, h, e], [d, e, h], [h, e, d], [e, d, h]]) for _ in range(2))
+    base = maker.array(tuple(size[letter] for letter in stored))
+    moved = tuple((stored.index(letter),) for letter in read)
+    weight = rc.Rearrange.from_groups(base, ((0,), (1,), (2,)), moved, {})
+    is_vector = maybe(maker)
+    x = maker.array((size[d],)) if is_vector else value(maker, size[s], size[d])
+    out = maker.random.choice([[h, e], [e, h]])
+    product = rc.Einsum((x, [d] if is_vector else [s, d]), (weight, read), out_axes=out if is_vector else [s, *out])
+    return product.add(maker.array(tuple(size[letter] for letter in out))) if maybe(maker) else product
+
+
+@pattern
+def all_heads_but_one(maker: Maker) -> Expr:
+    """The sum of a run of siblings, while another of them is used on its own."""
+    count, left_out = maker.random.choice([(4, 0), (4, 3), (5, 1), (5, 4)])
+    x, whole = value(maker, 2, 3), maker.array((count, 3, 2))
+    heads = [
+        rc.elementwise("tanh", rc.Einsum.from_string("s d, d e -> s e", x, whole.index([i]))) for i in range(count)
+    ]
+    rest = [head for i, head in enumerate(heads) if i != left_out]
+    return rc.Add(*rest, rc.softmax(heads[left_out]))
+
+
+@pattern
+def regroupings(maker: Maker) -> Expr:
+    """Axes split, merged and turned, twice."""
+    x = value(maker, 4, 6)
+    first = maker.random.choice(
+        ["(a b) (c d) -> (c a) (b d)", "(a b) (c d) -> (d c) (b a)", "(a b) (c d) -> (a c d) b"]
+    )
+    once = rc.Rearrange(x, first, a=2, c=maker.random.choice([2, 3]))
+    rows, columns = (int(n) for n in once.shape)
+    text = maker.random.choice(["(e f) g -> (f e) g", "(e f) g -> e (g f)", "(e f) g -> g (e f)", "(e f) g -> (f g) e"])
+    twice = rc.Rearrange(once, text, e=2 if rows % 2 == 0 else 3)
+    return rc.Einsum((twice, (0, 1)), (maker.array((int(twice.shape[1]), 2)), (1, 2)), out_axes=(0, 2)).add(
+        rc.Scalar(float(columns))
+    )
+
+
+@pattern
 def picks(maker: Maker) -> Expr:
     """Parts of parts, of what was joined or turned, and parts joined to a whole again."""
     x = value(maker, 5, 3)

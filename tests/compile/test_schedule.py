@@ -202,7 +202,7 @@ def test_reading_an_output_does_not_free_it() -> None:
     for i in range(2):
         part = Step(f"part{i}", (large, kept), bytes=Affine(1))
         outputs.append(Step(f"output{i}", (part, Step(f"much{i}", (part,), bytes=Affine(20)))))
-    outputs.append(Step("last", (Step("half", (kept,), bytes=Affine(5)),)))
+    outputs.append(Step("half", (kept,), bytes=Affine(5)))
     assert peak(order(outputs), outputs, 1) == 10 + 1 + 1 + 20
 
 

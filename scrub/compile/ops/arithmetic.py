@@ -56,8 +56,9 @@ class Contract(Op):
         nodes = [write.node(arg, dtype) for arg in value.args]
         is_scaled = self.scale == 1.0
         sizes = [arg.numel * (_SOME_DRAWS if arg.is_drawn else 1) for arg in (*value.args, value)]
-        if not is_scaled and len(nodes) > 1 and min(sizes) < sizes[-1]:
-            at = sizes.index(min(sizes))
+        is_narrow = dtype == torch.float16 and abs(self.scale) < 1.0  # the sum without the number may be out of range
+        if not is_scaled and (is_narrow or (len(nodes) > 1 and min(sizes) < sizes[-1])):
+            at = sizes.index(min(sizes[:-1]))
             nodes[at], is_scaled = write.call(torch.mul, nodes[at], self.scale), True
         operands = [Operand(node, letters) for node, letters in zip(nodes, ins, strict=True)]
         if not dtype.is_floating_point or any(len(set(letters)) < len(letters) for letters in ins):

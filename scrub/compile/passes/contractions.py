@@ -179,6 +179,7 @@ class _Ordering:
         for i, arg in enumerate(args):
             inner = arg.op
             is_scaled = isinstance(inner, Contract) and inner.scale != 1.0 and arg.dtype == value.dtype
+            is_scaled &= value.dtype != torch.float16  # where sums that are not scaled yet may be out of range
             if isinstance(inner, Contract) and is_scaled and self.uses.get(arg, 1) == 1:
                 terms[i] = self.graph.value(Contract(inner.ins, inner.out, 1.0, inner.reduced), *arg.args)
                 self.uses[terms[i]] = self.uses.get(terms[i], 0) + 1

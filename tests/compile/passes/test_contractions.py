@@ -121,6 +121,16 @@ def test_a_number_goes_into_the_sum() -> None:
     torch.testing.assert_close(found.run(bound)[0], 0.5 * bound[x] @ bound[x].T + bound[mask])
 
 
+def test_half_precision_is_scaled_before_it_is_summed() -> None:
+    x, y = symbol("x", 2, 1000), symbol("y", 2)
+    mean_square = rc.Einsum.from_string("s d, s d, -> s", x, x, rc.Scalar(0.001))
+    bound = {x: torch.full((2, 1000), 20.0, dtype=torch.float16), y: torch.ones(2, dtype=torch.float16)}
+    found = Lowered(mean_square.add(y), tuple(PASSES), dtypes=dict.fromkeys(bound, torch.float16))
+    in_order = [bound[s] for s in found.symbols]
+    (got,) = emit(found.outputs, found.inputs)(*in_order)
+    torch.testing.assert_close(got, torch.full((2,), 401.0, dtype=torch.float16), rtol=2e-3, atol=0.0)
+
+
 def test_integers_are_left_as_they_are() -> None:
     parts = [rc.Array(torch.arange(4).reshape(2, 2) + i) for i in range(3)]
     expr = rc.Einsum.from_string("a b, b c, c d -> a d", *parts)
