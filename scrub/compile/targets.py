@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scrub.graph import DiscreteVar, Expr, MatchError, Module, postorder
@@ -49,10 +49,11 @@ def find_targets(exprs: Sequence[Expr], wrt: Sequence[IterativeMatcherIn]) -> Ta
     """
     exprs = tuple(exprs)
     nodes = _computed(exprs)
+    names = _by_name(nodes)
     bound = {symbol for node in nodes if isinstance(node, Module) for symbol in node.bindings}
     found: dict[Expr, Expr] = {}
     for entry in wrt:
-        own = _found(exprs, nodes, entry)
+        own = _found(exprs, nodes, names, entry)
         if not own or not all(bound.isdisjoint(node.free_symbols) for node in own):
             return _in_substituted(exprs, wrt)
         found |= {node: node for node in own}
@@ -62,9 +63,10 @@ def find_targets(exprs: Sequence[Expr], wrt: Sequence[IterativeMatcherIn]) -> Ta
 def _in_substituted(exprs: tuple[Expr, ...], wrt: Sequence[IterativeMatcherIn]) -> Targets:
     substituted = tuple(substitute_all_modules(expr) for expr in exprs)
     nodes = _computed(substituted)
+    names = _by_name(nodes)
     found: dict[Expr, Expr] = {}
     for entry in wrt:
-        own = _found(substituted, nodes, entry)
+        own = _found(substituted, nodes, names, entry)
         if isinstance(entry, Expr):
             image = entry if own else substitute_all_modules(entry)
             if image not in nodes:
@@ -77,10 +79,22 @@ def _in_substituted(exprs: tuple[Expr, ...], wrt: Sequence[IterativeMatcherIn]) 
     return Targets(substituted, found)
 
 
-def _found(exprs: Sequence[Expr], nodes: Container[Expr], entry: IterativeMatcherIn) -> list[Expr]:
+def _found(
+    exprs: Sequence[Expr], nodes: Container[Expr], names: Mapping[str, list[Expr]], entry: IterativeMatcherIn
+) -> list[Expr]:
     if isinstance(entry, Expr):
         return [entry] if entry in nodes else []
+    if isinstance(entry, str):  # without a walk for each of many heads
+        return names.get(entry, [])
     return list(dict.fromkeys(node for expr in exprs for node in get(expr, entry) if node in nodes))
+
+
+def _by_name(nodes: Iterable[Expr]) -> dict[str, list[Expr]]:
+    names: dict[str, list[Expr]] = {}
+    for node in nodes:
+        if node.name is not None:
+            names.setdefault(node.name, []).append(node)
+    return names
 
 
 def _computed(exprs: Sequence[Expr]) -> dict[Expr, None]:

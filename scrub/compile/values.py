@@ -273,15 +273,18 @@ def _order(axis: Axis) -> int:
 def values_below(outputs: Iterable[Value]) -> Iterator[Value]:
     """Every distinct value once, arguments first."""
     seen: set[Value] = set()
-    stack: list[tuple[Value, bool]] = [(value, False) for value in reversed(list(outputs))]
+    done: set[Value] = set()
+    stack = list(outputs)[::-1]
     while stack:
-        value, is_ready = stack.pop()
-        if is_ready:
-            yield value
-        elif value not in seen:
+        value = stack[-1]
+        if value not in seen:
             seen.add(value)
-            stack.append((value, True))
-            stack.extend((arg, False) for arg in reversed(value.args) if arg not in seen)
+            stack.extend([arg for arg in reversed(value.args) if arg not in seen])
+            continue
+        stack.pop()
+        if value not in done:
+            done.add(value)
+            yield value
 
 
 def rewritten(

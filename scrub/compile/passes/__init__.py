@@ -27,7 +27,7 @@ PASSES: dict[str, Pass] = {
     "linear": recognise_linear,
 }
 ALL_PASSES = (*PASSES, "order", "probes")
-"""Those of `PASSES`, and "order": looking for an order of the steps that takes little memory; "probes": taking gradients
+"""Those of `PASSES`, and "order": looking for an order of the steps that takes little memory; "probes": gradients taken
 where they cost least (`scrub.compile.passes.probes`)."""
 
 
@@ -45,10 +45,12 @@ def run_passes(
         report: called with the name of each pass and the number of values before and after it.
     """
     current = list(outputs)
+    before = sum(1 for _ in values_below(current)) if report is not None else 0
     for name, run in PASSES.items():
         if name in names:
-            before = current
-            current = run(graph, before)
+            current = run(graph, current)
             if report is not None:
-                report(name, *(sum(1 for _ in values_below(each)) for each in (before, current)))
+                after = sum(1 for _ in values_below(current))
+                report(name, before, after)
+                before = after
     return current

@@ -38,7 +38,17 @@ class Place(NamedTuple):
 
 
 def recognise_attention(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
-    """The outputs with scaled_dot_product_attention where nothing reads the scores and the pattern."""
+    """The outputs with scaled_dot_product_attention where nothing reads the scores and the pattern.
+
+    >>> import torch
+    >>> from scrub.compile.ops import Apply, Input
+    >>> graph = Graph()
+    >>> q, k, v = (graph.value(Input(key, (3, 2), torch.float32, torch.device("cpu"), False)) for key in "qkv")
+    >>> scores = graph.value(Contract(((0, 2), (1, 2)), (0, 1), 0.5), q, k)
+    >>> mixed = graph.value(Contract(((0, 1), (1, 2)), (0, 2)), graph.value(Apply(Softmax()), scores), v)
+    >>> recognise_attention(graph, [mixed])
+    [[; 3, 2] attention * 0.5]
+    """
     order = list(values_below(outputs))
     if not any(isinstance(applied(value), Softmax) for value in order):
         return list(outputs)

@@ -18,7 +18,17 @@ from scrub.graph.functions.softmax import LogSoftmax
 
 
 def recognise_cross_entropy(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
-    """The outputs with log-probabilities of labels computed without those of all words."""
+    """The outputs with log-probabilities of labels computed without those of all words.
+
+    >>> import torch
+    >>> from scrub.compile.ops import Apply, Input
+    >>> graph, cpu = Graph(), torch.device("cpu")
+    >>> logits = graph.value(Input("logits", (3, 9), torch.float32, cpu, False))
+    >>> labels = graph.value(Input("labels", (3,), torch.int64, cpu, False))
+    >>> every = graph.value(Apply(LogSoftmax()), logits)
+    >>> recognise_cross_entropy(graph, [graph.value(Apply(GenIndex(0, True, True)), every, labels)])
+    [[; 3] log probability]
+    """
     order = list(values_below(outputs))
     if not any(isinstance(applied(value), LogSoftmax) for value in order):
         return list(outputs)

@@ -17,7 +17,15 @@ from scrub.compile.values import Axis, Graph, Value, count_uses, values_below
 
 
 def recognise_linear(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
-    """The outputs with one matrix product for every linear layer, or for several of one input."""
+    """The outputs with one matrix product for every linear layer, or for several of one input.
+
+    >>> from scrub.compile.ops import Input
+    >>> graph, cpu = Graph(), torch.device("cpu")
+    >>> x = graph.value(Input("x", (3, 2), torch.float32, cpu, False))
+    >>> w = graph.value(Constant("w", cpu, torch.ones(2, 4)))
+    >>> recognise_linear(graph, [graph.value(Contract(((0, 1), (1, 2)), (0, 2)), x, w)])
+    [[; 3, 4] linear]
+    """
     order = list(values_below(outputs))
     layers = {value: layer for value in order if (layer := layer_of(value)) is not None}
     if not layers:

@@ -28,7 +28,18 @@ class Place(NamedTuple):
 
 
 def recognise_normalization(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
-    """The outputs with layer_norm and rms_norm where they are meant."""
+    """The outputs with layer_norm and rms_norm where they are meant.
+
+    >>> import torch
+    >>> from scrub.compile.ops import Apply, Input
+    >>> from scrub.graph.functions.elementwise import Elementwise
+    >>> graph = Graph()
+    >>> x = graph.value(Input("x", (3, 4), torch.float32, torch.device("cpu"), False))
+    >>> var = graph.value(Contract(((0, 1), (0, 1)), (0,), 0.25), x, x)
+    >>> root = graph.value(Apply(Elementwise("rsqrt")), graph.value(Sum((1.0,), 1e-5), var))
+    >>> recognise_normalization(graph, [graph.value(Contract(((0, 1), (0,)), (0, 1)), x, root)])
+    [[; 3, 4] rms_norm]
+    """
     order = list(values_below(outputs))
     roots = {value: root for value in order if (root := root_of(value)) is not None}
     if not roots:

@@ -196,5 +196,7 @@ def test_gradients(has_bias: bool) -> None:
         return linear_log_probability(1.7, first, labels, weight, *bias)
 
     assert torch.autograd.gradcheck(fused, (x, w, b) if b is not None else (x, w))
+    fixed = [w.detach()] if b is None else [w.detach(), b.detach()]  # then the gradient is computed on the way
+    assert torch.autograd.gradcheck(lambda given: fused(given, *fixed), x)
     logits = random(5, 7, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(lambda given: kernels.log_probability(given, labels), logits)
