@@ -191,7 +191,8 @@ class _Search:
         name = self._name(node)
         value = self.value_of.get(node)
         is_drawn = node in self.bound or (value is not None and value.is_drawn)
-        tally = _tally(result) if draw is None or not is_drawn else f"{_tally(result[0])}, in draw {draw}"
+        is_one_draw = draw is not None and is_drawn and result.shape[:1] == (1,)
+        tally = _tally(result) if not is_one_draw else f"{_tally(result[0])}, in draw {draw}"
         lines = [f"{expr!r} is not finite: {self._shown(node)} is the first to hold {tally}"]
         for arg, tensor in zip(node.all_input_nodes, args, strict=True):
             if isinstance(tensor, torch.Tensor) and tensor.numel():

@@ -155,6 +155,10 @@ class Program:
         that depends on draws is [n, *shape], draw by draw where draws do not meet; that with respect to any other is
         [*shape], summed over draws. It is zero where the objective does not depend on the node. A gradient is that of
         the node itself: of every place where it is read, and of no other node that happens to have the same value.
+        Several gradients may be one tensor, as those of the heads of a layer are: clone one before writing into it.
+
+        Within `max_memory`, draws are computed in portions, counting all that is computed for a draw as kept for the
+        way back.
 
         Args:
             bindings: as for `run`.

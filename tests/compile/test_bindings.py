@@ -7,6 +7,7 @@ import torch
 
 import scrub as rc
 from scrub.compile import compile as compile_expressions
+from scrub.compile.passes import ALL_PASSES
 from tests.compile.test_must_hold import BOTH, symbol, variable
 
 
@@ -98,3 +99,15 @@ def test_an_empty_list_and_a_single_expression() -> None:
 def test_passes_by_a_wrong_name_are_an_error() -> None:
     with pytest.raises(rc.ScrubError, match="no_such_pass"):
         compile_expressions(rc.Scalar(1.0), passes=["no_such_pass"]).run()
+
+
+@pytest.mark.parametrize("passes", [(), ALL_PASSES], ids=["no passes", "all passes"])
+def test_a_tensor_changed_in_place_behind_an_expression_is_an_error(passes: tuple[str, ...]) -> None:
+    weight = torch.ones(2, dtype=torch.float64)
+    x = symbol("x", 2)
+    program = compile_expressions(x.mul(rc.Array(weight)), batched=[x], passes=passes)
+    bound = {x: torch.ones(3, 2, dtype=torch.float64)}
+    program.run(bound)
+    weight.add_(1.0)
+    with pytest.raises(rc.FrozenError, match="changed in place"):
+        program.run(bound)

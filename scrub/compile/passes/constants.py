@@ -96,6 +96,7 @@ class _Folding:
         constant_bytes = sum(value.nbytes for value in self.uses if isinstance(value.op, Constant))
         self.most_bytes = max(SMALL_BYTES, constant_bytes // 100)
         self.room = max(1 << 20, constant_bytes // 20)
+        self.room_for_picked = constant_bytes // 4
         self.added_bytes, self.num_kept = 0, 0
 
     def transformed(self, value: Value, args: tuple[Value, ...]) -> Value:
@@ -148,6 +149,9 @@ class _Folding:
         return None
 
     def _pays(self, new: Value, sources: int) -> bool:
+        if isinstance(new.op, Picked) and new.nbytes <= sources and new.nbytes <= self.room_for_picked:
+            self.room_for_picked -= new.nbytes  # some heads of a layer, say, which every run would pick again
+            return True
         is_small = new.nbytes <= SMALL_BYTES or new.nbytes <= min(sources, self.most_bytes)
         return is_small and self.added_bytes + new.nbytes <= self.room
 

@@ -39,8 +39,26 @@ class Layer:
     biased: Value | None = None
 
 
-def layer_of(value: Value) -> Layer | None:
-    """The linear layer that a value is, if it is one whose weight can be read as a matrix."""
+class Copies:
+    """Weights that are no matrix where they lie, laid out as one: as many as fit into a number of bytes.
+
+    Otherwise each product would copy its weight in every run.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._made: dict[str, torch.Tensor] = {}
+
+    def matrix(self, key: str, tensor: torch.Tensor, num_rows: int) -> torch.Tensor | None:
+        """The tensor as a matrix of its first axes and the others; None if there is no room for one more."""
+        if key not in self._made and 0 < tensor.nbytes <= self._room:
+            self._room -= tensor.nbytes
+            self._made[key] = tensor.reshape(tensor.shape[:num_rows].numel(), -1).contiguous()
+        return self._made.get(key)
+
+
+def layer_of(value: Value, copies: Copies | None = None) -> Layer | None:
+    """The linear layer that a value is, if it is one whose weight is a matrix, or is worth being made one."""
     op = value.op
     if not isinstance(op, Contract) or len(op.ins) != 2 or not is_floating(value):
         return None
@@ -48,11 +66,13 @@ def layer_of(value: Value) -> Layer | None:
         weight, x = value.args[at], value.args[1 - at]
         tensor = constant_below(weight, views_only=True)
         if tensor is not None and tensor.dtype == x.dtype and constant_below(x, views_only=True) is None:
-            return _layer(value, op, x, weight, tensor, at)
+            return _layer(value, op, x, weight, tensor, at, copies)
     return None
 
 
-def _layer(value: Value, op: Contract, x: Value, weight: Value, tensor: torch.Tensor, at: int) -> Layer | None:
+def _layer(
+    value: Value, op: Contract, x: Value, weight: Value, tensor: torch.Tensor, at: int, copies: Copies | None
+) -> Layer | None:
     ins, out = letters_of(op, value.args, value.axes)
     of_weight, of_x = ins[at], ins[1 - at]
     if len(set(of_weight)) < len(of_weight) or len(set(of_x)) < len(of_x):
@@ -68,13 +88,17 @@ def _layer(value: Value, op: Contract, x: Value, weight: Value, tensor: torch.Te
         return tuple(sorted(letters, key=lambda letter: -strides[letter]))
 
     rows, columns = outermost_first([letter for letter in of_weight if letter in shared]), outermost_first(columns)
-    matrix = _as_matrix(tensor.permute([of_weight.index(letter) for letter in (*rows, *columns)]), len(rows))
+    key = f"{_key(weight)} {rows} {columns} {of_weight}"
+    arranged = tensor.permute([of_weight.index(letter) for letter in (*rows, *columns)])
+    matrix = _as_matrix(arranged, len(rows))
+    if matrix is None and copies is not None:
+        matrix = copies.matrix(key, arranged, len(rows))
     if matrix is None:
         return None
     axis_of = {-1 - axis.order: axis for axis in x.axes}
     own = op.ins[1 - at]
     summed = tuple(axis_of[letter] if letter < 0 and letter in axis_of else own.index(letter) for letter in rows)
-    return Layer(value, x, Linear(summed, op.scale), columns, matrix, f"{_key(weight)} {rows} {columns} {of_weight}")
+    return Layer(value, x, Linear(summed, op.scale), columns, matrix, key)
 
 
 def _key(weight: Value) -> str:

@@ -1,8 +1,9 @@
 """Recognises linear layers: products of something computed with a weight, summed over all that the two share.
 
-The weight is read as a matrix where it is, so nothing is added to memory; one that is no matrix in its memory layout is
-left to the contraction. A bias that is added next goes in. Layers of one input whose weights lie next to each other in
-memory, as queries, keys and values often do, become one product.
+The weight is read as a matrix where it is, so nothing is added to memory. One that is no matrix in its memory layout is
+copied once, up to a share of all weights; beyond that it is left to the contraction, which copies it in every run. A
+bias that is added next goes in. Layers of one input whose weights lie next to each other in memory, as those of queries,
+keys and values often do, become one product.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 
 from scrub.compile.ops import Constant, Contract, Picked, Rearranged, Sum, ToBatch
-from scrub.compile.passes.layers import Layer, column_sizes, layer_of, take_bias
+from scrub.compile.passes.layers import Copies, Layer, column_sizes, layer_of, take_bias
 from scrub.compile.values import Axis, Graph, Value, count_uses, values_below
+
+MOST_COPIED = 0.25
+"""How much of the bytes of all constants may be added by weights laid out anew."""
 
 
 def recognise_linear(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
@@ -27,7 +31,13 @@ def recognise_linear(graph: Graph, outputs: Sequence[Value]) -> list[Value]:
     [[; 3, 4] linear]
     """
     order = list(values_below(outputs))
-    layers = {value: layer for value in order if (layer := layer_of(value)) is not None}
+    held = {
+        value.op.tensor.untyped_storage().data_ptr(): value.op.tensor
+        for value in order
+        if isinstance(value.op, Constant)
+    }
+    copies = Copies(int(MOST_COPIED * sum(tensor.untyped_storage().nbytes() for tensor in held.values())))
+    layers = {value: layer for value in order if (layer := layer_of(value, copies)) is not None}
     if not layers:
         return list(outputs)
     uses = count_uses(outputs)

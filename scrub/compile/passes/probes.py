@@ -104,7 +104,7 @@ class _Placing:
     def _is_movable(self, value: Value) -> bool:
         """Whether probes further on serve: one in the place of this one, or fewer than are asked for."""
         is_alone = len(self.users[value]) == 1
-        return self.move and (value in self.spread or is_alone and self._is_added_up(value))
+        return self.move and (value in self.spread or (is_alone and self._is_added_up(value)))
 
     def _is_added_up(self, value: Value) -> bool:
         """Whether all that is done with a value is to add it up or move it."""
