@@ -16,7 +16,7 @@ import torch
 from scrub.compile.backends import Backend, made_ready
 from scrub.compile.emit import emit, frontier, values_until
 from scrub.compile.gradients import Asked
-from scrub.compile.ops import Input, Picked, Rearranged, Sibling, ToBatch, ToCore
+from scrub.compile.ops import Constant, Input, Picked, Rearranged, Sibling, ToBatch, ToCore
 from scrub.compile.ops.probe import GradientOf, Probe
 from scrub.compile.passes import run_passes
 from scrub.compile.passes.probes import place_probes
@@ -63,7 +63,7 @@ class Differentiated:
         self._held = {tensor.untyped_storage().data_ptr() for module in modules for tensor in module.buffers()}
         self.once, self.per_portion = (made_ready(module, backend) for module in modules)
         self._bytes_once = _bytes(values_until(self.computed_once, undrawn))
-        self._bytes_per_draw = _bytes(values_until(self.drawn, [*inputs, *self.kept]))
+        self._bytes_per_draw = _bytes([v for v in values_until(self.drawn, [*inputs, *self.kept]) if v.is_drawn])
 
     def _emit_gradients(
         self, graph: Graph, spots: Sequence[tuple[Value, list[Value]]], gradients: Sequence[Value | None]
@@ -83,6 +83,8 @@ class Differentiated:
         self.depends = [gradient is not None for gradient in gradients]
         new, _ = rewritten([gradient for gradient in gradients if gradient is not None], transform)
         self.from_probes = emit(new, list(leaves.values()))
+        results = [*leaves.values(), *values_until(new, list(leaves.values())), *self.outputs]
+        self._result_bytes_per_draw = _bytes([value for value in results if value.is_drawn])
 
     def portion(self, n: int, max_memory: int | None) -> int:
         """How many draws to compute at a time, if all that is computed for them stays until they are run backwards.
@@ -92,9 +94,8 @@ class Differentiated:
         """
         if max_memory is None or n == 0:
             return n
-        results = [value for value in (*self.outputs, *self.wanted) if value.is_drawn]
-        fixed = 2 * self._bytes_once + n * sum(value.nbytes for value in results)
-        per_draw = self._bytes_per_draw + sum(probe.nbytes for probe in self.probes if probe.is_drawn)
+        fixed = 2 * self._bytes_once + n * self._result_bytes_per_draw
+        per_draw = self._bytes_per_draw
         if fixed + per_draw > max_memory:
             raise MemoryLimitError(
                 f"{max_memory} bytes are too few for gradients with {n} draws, even one after another",
@@ -195,7 +196,7 @@ def _backwards(
 
 
 def _bytes(values: Sequence[Value]) -> int:
-    return sum(value.nbytes for value in values if not value.op.is_view)
+    return sum(value.nbytes for value in values if not value.op.is_view and not isinstance(value.op, Constant))
 
 
 def _zeros(like: Value, n: int) -> torch.Tensor:

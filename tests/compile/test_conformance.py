@@ -24,12 +24,13 @@ from tests.compile.cases import (
     corpus,
     depends_on_draws,
     generated,
+    pattern_cases,
     some_passes,
     subsets,
     watched,
 )
 
-NUM_CASES = 200
+NUM_CASES = 160
 LEAST_FIRED = 5
 MOST_SUBSETS = 36
 
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*one by one")
 def cases_by_pass() -> dict[str, list[Case]]:
     """The cases that each pass changes, with all passes on; checks them on the way."""
     changed: dict[str, list[Case]] = {name: [] for name in PASSES}
-    for case in cases(0, NUM_CASES):
+    for case in [*cases(0, NUM_CASES), *pattern_cases(2)]:
         with watched() as fired:
             check_case(case, ALL_PASSES)
         for name, count in fired.items():

@@ -9,6 +9,7 @@ from scrub.compile.values import Value, union_of_axes
 
 MAX_TERMS = 64
 """Terms of a sum that sums are merged into: all terms of one sum are in memory at the same time."""
+MOST_OFFSET = 1.0
 
 
 def coefficients_out(s: Simplifying, op: Sum, args: tuple[Value, ...]) -> Found:
@@ -24,7 +25,10 @@ def coefficients_out(s: Simplifying, op: Sum, args: tuple[Value, ...]) -> Found:
 
 
 def nested_sums(s: Simplifying, op: Sum, args: tuple[Value, ...]) -> Found:
-    """(a + b) + c -> a + b + c, if a + b has the shape of the result and is not needed for itself."""
+    """(a + b) + c -> a + b + c, if a + b has the shape of the result and is not needed for itself.
+
+    Not where a + b holds a large number that the rest of it may cancel, as in c + 3e4 (mask - 1): c would lose digits.
+    """
     if not any(isinstance(arg.op, Sum) for arg in args):
         return None
     dtype, shape, axes = common_dtype(args), broadcast([arg.shape for arg in args]), union_of_axes(args)
@@ -34,7 +38,8 @@ def nested_sums(s: Simplifying, op: Sum, args: tuple[Value, ...]) -> Found:
     for arg, coefficient in zip(args, op.coefficients, strict=True):
         inner = arg.op
         fits = arg.dtype == dtype and arg.shape == shape and arg.axes == axes and is_floating(arg)
-        if isinstance(inner, Sum) and fits and s.is_used_once(arg) and len(arg.args) <= room:
+        is_small = isinstance(inner, Sum) and abs(coefficient * inner.offset) <= MOST_OFFSET
+        if isinstance(inner, Sum) and is_small and fits and s.is_used_once(arg) and len(arg.args) <= room:
             terms += arg.args
             coefficients += [coefficient * own for own in inner.coefficients]
             offset, is_merged, room = offset + coefficient * inner.offset, True, room - len(arg.args)

@@ -213,3 +213,16 @@ def test_cost_is_linear(make: Callable[[int], rc.Expr]) -> None:
 def test_a_deep_chain() -> None:
     found = Lowered(_nested(3_000), (PASS,))
     assert found.count(Rearranged) == 0
+
+
+def test_scores_keep_their_digits_beside_large_masks() -> None:
+    scores, mask = (rc.Symbol.new_from_name((6, 6), name) for name in ("scores", "mask"))
+    bias = rc.Einsum.from_string("q k,  -> q k", rc.Add(mask, rc.Scalar(-1.0)), rc.Scalar(3e4))
+    pattern = rc.softmax(rc.Add(scores, bias))
+    bound: dict[rc.Expr, torch.Tensor] = {
+        scores: torch.randn(6, 6, generator=torch.Generator().manual_seed(0)),
+        mask: torch.ones(6, 6).tril(),
+    }
+    (found,) = compile_expr(pattern, passes=("simplify",)).run(bound)
+    exact = torch.softmax(bound[scores].double() + (bound[mask].double() - 1) * 3e4, dim=-1)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=1e-6)

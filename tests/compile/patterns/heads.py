@@ -133,4 +133,5 @@ def all_heads_but_one(maker: Maker) -> Expr:
         rc.elementwise("tanh", rc.Einsum.from_string("s d, d e -> s e", x, whole.index([i]))) for i in range(count)
     ]
     rest = [head for i, head in enumerate(heads) if i != left_out]
-    return rc.Add(*rest, rc.softmax(heads[left_out]))
+    terms = [rc.softmax(heads[left_out]), *rest]
+    return rc.Add(*terms) if maybe(maker, 0.8) else rc.Add(*reversed(terms))

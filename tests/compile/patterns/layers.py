@@ -115,6 +115,23 @@ def loss(maker: Maker) -> Expr:
     return picked.mean() if maybe(maker, 0.3) else picked
 
 
+@pattern
+def loss_of_words(maker: Maker) -> Expr:
+    """Log-probabilities of labels under a linear layer of something drawn, with a factor and a bias or without."""
+    rows, size, words = maker.random.choice([1, 3]), 2, maker.random.choice([3, 5])
+    x = maker.variable((rows, size))
+    logits: Expr = rc.Einsum.from_string("s d, d v -> s v", x, maker.array((size, words)))
+    if maybe(maker):
+        logits = logits.scale(maker.random.choice([2.0, -0.5]))
+    if maybe(maker):
+        logits = logits.add(maker.array((words,)))
+    outcomes = int(x.probs_and_group.shape[0])
+    table = torch.tensor([[maker.random.randrange(words) for _ in range(rows)] for _ in range(outcomes)])
+    labels = rc.DiscreteVar(rc.Array(table), x.probs_and_group) if maybe(maker) else rc.Array(table[0])
+    picked = rc.GeneralFunction.gen_index(rc.log_softmax(logits), labels, index_dim=0, batch_x=True)
+    return picked.scale(-1.0) if maybe(maker) else picked.mean()
+
+
 def variants(maker: Maker) -> list[Expr]:
     """A model of two layers and versions of it in which one head or another is left out, turned or reads other data."""
     size, count = 2, maker.random.choice([2, 3])
