@@ -100,12 +100,12 @@ def _by_name(nodes: Iterable[Expr]) -> dict[str, list[Expr]]:
 def _computed(exprs: Sequence[Expr]) -> dict[Expr, None]:
     """The nodes but for those that only decide how random variables are drawn, with their groups."""
     found: dict[Expr, None] = {}
-    waiting = list(exprs)
+    waiting = list(reversed(exprs))
     while waiting:
         node = waiting.pop()
         if node not in found:
             found[node] = None
-            waiting.extend(node.children[:1] if isinstance(node, DiscreteVar) else node.children)
+            waiting.extend(reversed(node.children[:1] if isinstance(node, DiscreteVar) else node.children))
     return found
 
 

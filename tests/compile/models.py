@@ -74,6 +74,14 @@ def published(family: str, n_heads: int, n_key_value_heads: int, *, split: bool)
     return Model((expr,), tokens, inputs)
 
 
+def loss() -> Model:
+    """Of every word under the blocks of GPT-2, for labels that are given."""
+    model = published("gpt2", 4, 4, split=True)
+    labels = rc.Array(random_tokens(SHAPE["seq"], d_vocab=SHAPE["d_vocab"]), "labels")
+    losses = rc.negative_log_likelihood(model.exprs[0], labels, name="losses")
+    return Model((losses, losses.mean()), model.batched, model.inputs)
+
+
 def constant(shape: shapes.ModelShape, name: str) -> Expr:
     """The causal mask, and what rotates positions."""
     half = shape.d_head // 2
@@ -146,6 +154,7 @@ def hypotheses() -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
 MODELS: dict[str, Callable[[], Model]] = {
     "GPT-2": lambda: published("gpt2", 4, 4, split=False),
     "GPT-2, every head apart": lambda: published("gpt2", 4, 4, split=True),
+    "GPT-2, loss": loss,
     "Llama, grouped queries": lambda: published("llama", 4, 2, split=False),
     "Llama, every head apart": lambda: published("llama", 4, 2, split=True),
     "Llama, one key for all queries": lambda: published("llama", 3, 1, split=False),

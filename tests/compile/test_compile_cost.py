@@ -100,7 +100,7 @@ def test_a_model_costs_as_much_as_it_has_layers(passes: tuple[str, ...]) -> None
 def test_variants_cost_as_much_as_there_are(passes: tuple[str, ...]) -> None:
     warm_up()
     model = split_model(SHAPE["n_layers"])
-    sizes = [4, 8, 16, 32]
+    sizes = [8, 16, 32]  # multiples of the number of heads: later layers cost less
     steps = [
         steps_of([*model.exprs, *(variant(model, i) for i in range(n))], {model.batched: model.inputs}, passes)
         for n in sizes

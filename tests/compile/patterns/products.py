@@ -48,7 +48,7 @@ def sums_of_sums(maker: Maker) -> Expr:
 @pattern
 def matrices(maker: Maker) -> Expr:
     """Products of two tensors over any number of axes, which come in any order in both and in the result."""
-    counts = [maker.random.choice(choice) for choice in ([0, 0, 1], [0, 1, 1, 2], [1, 1, 2], [0, 1, 1, 2])]
+    counts = [maker.random.choice(choice) for choice in ([0, 0, 1], [0, 1, 2, 2], [1, 1, 2], [0, 1, 1, 2])]
     letters = iter(range(10))
     batch, rows, summed, columns = ([next(letters) for _ in range(count)] for count in counts)
     size = {letter: maker.random.choice([2, 3]) for letter in range(10)}
@@ -57,6 +57,10 @@ def matrices(maker: Maker) -> Expr:
         for axes in (left, right, out):
             maker.random.shuffle(axes)
     x = value(maker, *(size[letter] for letter in left))
+    if len(left) > 1 and maybe(maker):
+        turned = value(maker, *(size[letter] for letter in reversed(left)))
+        axes = tuple((i,) for i in range(len(left)))
+        x = rc.Rearrange.from_groups(turned, axes, axes[::-1], {})
     weight = maker.array(tuple(size[letter] for letter in right))
     if maybe(maker, 0.3):
         stored = maker.random.sample(right, len(right))
