@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,9 @@ from scrub.compile.ranges import Ranges
 from scrub.compile.schedule import largest_n
 from scrub.compile.values import Value
 from scrub.graph.errors import MemoryLimitError
+
+Progress = Callable[[int, int], None]
+"""Called with (draws done, draws in all)."""
 
 
 class Kind(NamedTuple):
@@ -100,7 +103,7 @@ class Compiled:
         return Stage(outputs, given, schedule, self.backend)
 
     @torch.no_grad()
-    def run(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def run(self, tensors: Sequence[torch.Tensor], progress: Progress | None = None) -> list[torch.Tensor]:
         """The values of the outputs, from a tensor for each input. They share no memory with anything else."""
         if self.ranges is not None:
             self.ranges.check(tensors)
@@ -111,7 +114,7 @@ class Compiled:
         results = {value: once[value] for value in self.fixed}
         if self.drawn:
             kept = [once[value] for value in self.kept]
-            results |= self._run_portions(stage, tensors, kept, n, portion)
+            results |= self._run_portions(stage, tensors, kept, n, portion, progress or _ignore)
         return self._apart([results[output] for output in self.outputs], tensors)
 
     def _computed_once(self, undrawn: Sequence[torch.Tensor]) -> dict[Value, torch.Tensor]:
@@ -135,10 +138,18 @@ class Compiled:
         return apart
 
     def _run_portions(
-        self, stage: Stage, tensors: Sequence[torch.Tensor], kept: Sequence[torch.Tensor], n: int, portion: int
+        self,
+        stage: Stage,
+        tensors: Sequence[torch.Tensor],
+        kept: Sequence[torch.Tensor],
+        n: int,
+        portion: int,
+        progress: Progress,
     ) -> dict[Value, torch.Tensor]:
         if portion >= n:
-            return stage.run([*tensors, *kept])
+            results = stage.run([*tensors, *kept])
+            progress(n, n)
+            return results
         collected: dict[Value, torch.Tensor] = {}
         for start in range(0, n, portion):
             cut = [
@@ -150,6 +161,7 @@ class Compiled:
                 collected = {value: tensor.new_empty(n, *tensor.shape[1:]) for value, tensor in part.items()}
             for value, tensor in part.items():
                 collected[value][start : start + portion] = tensor
+            progress(min(start + portion, n), n)
         return collected
 
     def plan(self, n: int) -> Plan:
@@ -199,8 +211,8 @@ class Compiled:
         needed = max(once.peak(0), once.bytes_left + results)
         if needed > limit:
             raise MemoryLimitError(
-                f"max_memory of {limit} bytes does not hold the {len(self.outputs)} results for {n} draws and what they "
-                f"share: {needed} bytes",
+                f"max_memory of {limit} bytes does not hold the {len(self.outputs)} results for {n} draws and what "
+                f"they share: {needed} bytes",
                 expected=f"more than {needed}",
                 found=limit,
                 hint="run fewer draws at a time, or let the program reduce more: a loss instead of logits",
@@ -218,3 +230,7 @@ class Compiled:
             return True
         left = self._bytes_for_portion(n, self.max_memory)
         return largest_n(self.per_portion.schedule.order, self.per_portion.schedule.outputs, left) is not None
+
+
+def _ignore(done: int, total: int) -> None:
+    """Progress that nobody asked for."""

@@ -60,7 +60,8 @@ class Plan:
         once, per_portion: what is done once, and for each portion.
         kept_bytes: of values that are computed once and used for every portion.
         result_bytes: of the values returned.
-        constant_bytes: of the tensors that the program holds, and of these, what it made and the expressions do not hold.
+        constant_bytes: of the tensors that the program holds, and of those of them that it made: the rest is held by
+            the expressions.
         passes: values before and after each pass.
         num_outputs: how many expressions.
     """

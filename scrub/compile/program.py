@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 
 from scrub.compile.backends import Backend, check_backend
-from scrub.compile.compiled import Compiled, Kind
+from scrub.compile.bindings import Bindings, Inputs
+from scrub.compile.compiled import Compiled, Kind, Progress
 from scrub.compile.differentiated import Differentiated
 from scrub.compile.finite import check_gradients, check_results
 from scrub.compile.gradients import check_objective, lower_with_probes
@@ -20,27 +21,19 @@ from scrub.compile.ops import Constant, Input
 from scrub.compile.passes import ALL_PASSES, run_passes
 from scrub.compile.plan import Plan
 from scrub.compile.ranges import Ranges
-from scrub.compile.reference import check_bound, check_fits, check_sizes_are_known
+from scrub.compile.reference import check_sizes_are_known
 from scrub.compile.targets import find_targets
 from scrub.compile.values import Graph, Value, values_below
 from scrub.graph import (
-    Array,
     ConstructionError,
-    Cumulant,
-    DiscreteVar,
     Expr,
-    RandomVariableError,
-    ShapeError,
-    StoredCumulantVar,
     Symbol,
-    postorder,
 )
 from scrub.graph.expr import RESIZES
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite import bind, substitute_all_modules
 from scrub.rewrite.path_matcher import IterativeMatcherIn
 
-Bindings = Mapping[Expr, torch.Tensor]
 _MOST_ASSUMED_DRAWS = 64
 
 
@@ -107,7 +100,6 @@ class Program:
         self.check_finite = check_finite
         self.backend: Backend = backend
         self.exprs = tuple(exprs)
-        self.batched = frozenset(batched)
         self.passes = tuple(passes)
         unknown = [name for name in self.passes if name not in ALL_PASSES]
         if unknown:
@@ -115,27 +107,33 @@ class Program:
                 f"compile: there is no pass {unknown[0]!r}", expected=ALL_PASSES, found=unknown, hint=f"{ALL_PASSES}"
             )
         self.max_memory = max_memory
-        self.symbols = tuple(dict.fromkeys(symbol for expr in self.exprs for symbol in expr.free_symbols))
-        nodes = list(postorder(self.exprs))
-        _check_drawable(nodes)
-        variables = [node for node in nodes if isinstance(node, DiscreteVar)]
-        self.groups = tuple(dict.fromkeys(variable.probs_and_group for variable in variables))
-        self._arrays = tuple(dict.fromkeys(node.frozen for node in nodes if isinstance(node, Array)))
+        self.inputs = Inputs(self.exprs, batched)
         self._compiled: dict[tuple[Kind, ...], Compiled] = {}
         self._targets = find_targets(self.exprs, wrt)
         self._differentiated: dict[tuple[int, tuple[Kind, ...]], Differentiated] = {}
 
-    def run(self, bindings: Bindings | None = None) -> list[torch.Tensor]:
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The free symbols, which tensors are bound to."""
+        return self.inputs.symbols
+
+    @property
+    def groups(self) -> tuple[Expr, ...]:
+        """The groups of the random variables, which rows are bound to."""
+        return self.inputs.groups
+
+    def run(self, bindings: Bindings | None = None, *, progress: Progress | None = None) -> list[torch.Tensor]:
         """The values: [n, *shape] where an expression depends on the n draws, else of its own shape.
 
         Args:
             bindings: the tensor of every free symbol; for every group of random variables (`probs_and_group`) the rows
                 drawn, int64 [n].
+            progress: called with (draws done, draws in all) after each portion.
         """
-        given = dict(bindings or {})
-        tensors = [given[key] for key in (*self.symbols, *self.groups)]
-        compiled = self.compiled(given)
-        values = compiled.run(tensors)
+        given = self.inputs.checked(bindings)
+        tensors = [given[key] for key in self.inputs.keys]
+        compiled = self._compiled_for(given)
+        values = compiled.run(tensors, progress=progress)
         self._check_finite(compiled, tensors, values)
         return values
 
@@ -143,7 +141,7 @@ class Program:
         self, compiled: Compiled, tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]
     ) -> None:
         if self.check_finite:
-            inputs = dict(zip(compiled.inputs, (*self.symbols, *self.groups), strict=True))
+            inputs = dict(zip(compiled.inputs, self.inputs.keys, strict=True))
             check_results(values, self.exprs, compiled.outputs, inputs, tensors)
 
     def value_and_grad(
@@ -175,25 +173,28 @@ class Program:
                 [1., 5.],
                 [1., 5.]])]
         """
-        given = dict(bindings or {})
-        kinds = self._kinds(given)
+        given = self.inputs.checked(bindings)
+        kinds, n = self.inputs.kinds(given), self.inputs.num_draws(given)
         check_objective(self.exprs, of, self._targets, self.backend)
         if (of, kinds) not in self._differentiated:
-            self._differentiated[of, kinds] = self._differentiate(of, kinds, self._num_draws(given))
-        tensors = [given[key] for key in (*self.symbols, *self.groups)]
+            self._differentiated[of, kinds] = self._differentiate(of, kinds, n)
+        tensors = [given[key] for key in self.inputs.keys]
         program = self._differentiated[of, kinds]
-        values, found = program.run(tensors, portion=program.portion(self._num_draws(given), self.max_memory))
+        values, found = program.run(tensors, portion=program.portion(n, self.max_memory))
         gradients = dict(zip(self._targets.nodes, found, strict=True))
         if self.check_finite:
-            self._check_finite(self.compiled(given), tensors, values)
+            self._check_finite(self._compiled_for(given), tensors, values)
             check_gradients(gradients, self.exprs[of])
         return values, gradients
 
-    def compiled(self, bindings: Bindings) -> Compiled:
+    def compiled(self, bindings: Bindings | None = None) -> Compiled:
         """The program for inputs of the kind of these."""
-        kinds = self._kinds(bindings)
+        return self._compiled_for(self.inputs.checked(bindings))
+
+    def _compiled_for(self, given: Mapping[Expr, torch.Tensor]) -> Compiled:
+        kinds = self.inputs.kinds(given)
         if kinds not in self._compiled:
-            self._compiled[kinds] = self._compile(kinds, self._num_draws(bindings))
+            self._compiled[kinds] = self._compile(kinds, self.inputs.num_draws(given))
         return self._compiled[kinds]
 
     def plan(self, bindings: Bindings | None = None) -> Plan:
@@ -204,26 +205,13 @@ class Program:
         1 outputs on 4 draws, 4 at a time: 1 steps for each portion, 0 once
         ...
         """
-        given = dict(bindings or {})
-        return self.compiled(given).plan(self._num_draws(given))
-
-    def _num_draws(self, bindings: Bindings) -> int:
-        drawn = [key for key in (*self.symbols, *self.groups) if key in self.batched or key in self.groups]
-        return len(bindings[drawn[0]]) if drawn else 0
-
-    def _kinds(self, bindings: Bindings) -> tuple[Kind, ...]:
-        """What the inputs are like, once they are checked."""
-        self._check(bindings)
-        return tuple(
-            Kind.of(bindings[key], is_drawn=key in self.batched or key in self.groups)
-            for key in (*self.symbols, *self.groups)
-        )
+        given = self.inputs.checked(bindings)
+        return self._compiled_for(given).plan(self.inputs.num_draws(given))
 
     def _inputs(self, graph: Graph, kinds: Sequence[Kind]) -> dict[Expr, Value]:
-        keys = (*self.symbols, *self.groups)
         return {
             key: graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
-            for key, kind in zip(keys, kinds, strict=True)
+            for key, kind in zip(self.inputs.keys, kinds, strict=True)
         }
 
     def _differentiate(self, of: int, kinds: Sequence[Kind], n: int) -> Differentiated:
@@ -267,65 +255,6 @@ class Program:
             ranges=Ranges(list(inputs.values())[: len(kinds)], lowered),
             backend=self.backend,
         )
-
-    def _check(self, bindings: Bindings) -> None:
-        for frozen in self._arrays:
-            if frozen.is_stale:
-                _ = frozen.value  # raises: the tensor was changed in place
-        for expr in self.exprs:
-            check_bound(expr, bindings)
-        missing = [group for group in self.groups if group not in bindings]
-        if missing:
-            raise RandomVariableError(
-                f"run: no rows are given for {len(missing)} groups of random variables, the first is {missing[0]!r}",
-                nodes=missing[:4],
-                expected="int64 rows [n] for each of program.groups",
-                found=list(bindings),
-                hint="bind variable.probs_and_group to the rows drawn, or let rc.estimate draw them",
-            )
-        self._check_draws(bindings)
-        for symbol in self.symbols:
-            shape = tuple(bindings[symbol].shape)
-            if symbol in self.batched and not shape:
-                raise ShapeError(
-                    f"run: symbol {symbol.name!r} is bound draw by draw, the value has no axis of draws",
-                    nodes=[symbol],
-                    expected=("n", *symbol.shape),
-                    found=shape,
-                )
-            check_fits(symbol, shape[1:] if symbol in self.batched else shape, what="run")
-
-    def _check_draws(self, bindings: Bindings) -> None:
-        for group in self.groups:
-            rows = bindings[group]
-            if rows.ndim != 1 or rows.dtype != torch.int64:
-                raise ShapeError(
-                    f"run: the rows of {group!r} are {list(rows.shape)} {rows.dtype}",
-                    nodes=[group],
-                    expected="int64 [n]",
-                    found=(tuple(rows.shape), rows.dtype),
-                )
-        drawn = [key for key in (*self.symbols, *self.groups) if key in self.batched or key in self.groups]
-        lengths = {key: len(bindings[key]) for key in drawn if bindings[key].ndim}
-        if len(set(lengths.values())) > 1:
-            raise ShapeError(
-                f"run: different numbers of draws: {sorted(set(lengths.values()))}",
-                nodes=list(lengths),
-                axis=0,
-                expected="one number of draws",
-                found=list(lengths.values()),
-            )
-
-
-def _check_drawable(nodes: Sequence[Expr]) -> None:
-    for node in nodes:
-        if isinstance(node, Cumulant | StoredCumulantVar):
-            raise RandomVariableError(
-                f"compile: {node!r} is not a value for each draw",
-                nodes=[node],
-                found=node,
-                hint="rc.estimate(expr, n=...) estimates expressions of cumulants",
-            )
 
 
 def _of_known_sizes(expr: Expr, inputs: dict[Expr, Value]) -> Expr:

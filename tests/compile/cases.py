@@ -132,7 +132,8 @@ def _with_symbols(
         bindings[symbol] = value
         if isinstance(leaf, rc.DiscreteVar):
             batched.add(symbol)
-    return exprs, frozenset(batched), bindings
+    free = {symbol for expr in exprs for symbol in expr.free_symbols}  # one may have gone with what held it
+    return exprs, frozenset(batched & free), bindings
 
 
 @functools.cache

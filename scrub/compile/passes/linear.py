@@ -2,8 +2,8 @@
 
 The weight is read as a matrix where it is, so nothing is added to memory. One that is no matrix in its memory layout is
 copied once, up to a share of all weights; beyond that it is left to the contraction, which copies it in every run. A
-bias that is added next goes in. Layers of one input whose weights lie next to each other in memory, as those of queries,
-keys and values often do, become one product.
+bias that is added next goes in. Layers of one input whose weights lie next to each other in memory, as those of
+queries, keys and values often do, become one product.
 """
 
 from __future__ import annotations

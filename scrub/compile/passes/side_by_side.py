@@ -79,16 +79,13 @@ def _along_batch_axis(
         base = graph.value(Picked(tuple(fixed.get(i) for i in range(ndim))), base)
         shifted = [at[i] - sum(f < at[i] for f in fixed) for i in varying]
         return _along_batch_axis(graph, base, tuple(shifted), [tuple(p[i] for i in varying) for p in positions], axis)
-    if not at:
+    if len(at) == 1:
+        return graph.value(ToBatch(axis), _rows(graph, base, at[0], list(columns[0])))
+    if not at or positions != list(itertools.product(*(range(base.shape[i]) for i in at))):
         return None
-    if len(at) > 1:
-        sizes = [base.shape[i] for i in at]
-        if positions != list(itertools.product(*map(range, sizes))):
-            return None
-        left = tuple((i,) for i in range(len(base.shape)))
-        rest = tuple((i,) for i in range(len(base.shape)) if i not in at)
-        return graph.value(ToBatch(axis), graph.value(Rearranged(left, (at, *rest), base.shape), base))
-    return graph.value(ToBatch(axis), _rows(graph, base, at[0], list(columns[0])))
+    left = tuple((i,) for i in range(len(base.shape)))
+    rest = tuple((i,) for i in range(len(base.shape)) if i not in at)
+    return graph.value(ToBatch(axis), graph.value(Rearranged(left, (at, *rest), base.shape), base))
 
 
 def _rows(graph: Graph, base: Value, at: int, positions: list[int]) -> Value:
