@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Iterable, Sequence
 
-from scrub.compile.ops import Apply, Constant, Fill, Input, Sibling
+from scrub.compile.ops import Apply, Constant, Fill, Input, Sibling, Stacked
 from scrub.compile.passes.side_by_side import Place, one_position, side_by_side, sums_of_runs
 from scrub.compile.values import Axis, Graph, Value, rewritten, values_below
 
@@ -93,6 +93,8 @@ class _Batching:
         heapq.heappush(self.agenda, (average, self.pushed, signature))
 
     def _signature(self, value: Value) -> Hashable:
+        if isinstance(value.op, Stacked):  # puts side by side what has the same batch axes, and stays alone
+            return value
         kinds = tuple(self._kind(arg) for arg in value.args)
         if isinstance(value.op, Apply):  # arguments that take no batch axes must be the same
             takes = value.op.spec.infer_shape([arg.shape for arg in value.args]).is_batchable

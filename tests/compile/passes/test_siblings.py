@@ -107,7 +107,7 @@ def test_variants_that_change_one_head_share_layers_above_it() -> None:
     model = rc.substitute_all_modules(split_every_head(lower(shape, _weight)))
     other = _symbol("other", shape.seq, shape.d_model)
     places = list(itertools.product(range(shape.n_layers), range(shape.n_heads)))
-    rows = [model, *(model.update(f"a{l}.h{h}", lambda _: other) for l, h in places)]
+    rows = [model, *(model.update(f"a{layer}.h{h}", lambda _: other) for layer, h in places)]
     symbols = list(dict.fromkeys(s for row in rows for s in row.free_symbols))
     before, after = _together(rows, symbols)
     _, single = _together([model], symbols)
@@ -187,6 +187,19 @@ def test_groups_of_other_orders_and_partial_groups_are_gathered() -> None:
     assert _counts(after)["Contract"] < _counts(before)["Contract"]
     assert any(isinstance(value.op, Stacked | Sibling) for value in values_below(after))
     _assert_equal(third, [x])
+
+
+def test_groups_that_share_a_member() -> None:
+    values = rc.Array(torch.arange(12.0, dtype=torch.float64).reshape(3, 4), "values")
+    a, b = rc.DiscreteVar(values, name="a"), rc.DiscreteVar(values, name="b")
+    c = rc.DiscreteVar(values, a.probs_and_group, name="c").scale(2.0)
+    exprs = [a.add(a), b.add(c), a.mul(a), b.mul(c)]
+    rows = {a.probs_and_group: torch.tensor([0, 2, 1, 1]), b.probs_and_group: torch.tensor([1, 1, 0, 2])}
+    table, i, j = values.value, rows[a.probs_and_group], rows[b.probs_and_group]
+    expected = [2 * table[i], table[j] + 2 * table[i], table[i] ** 2, table[j] * 2 * table[i]]
+    found = compile_expr(exprs, passes=["siblings"]).run(rows)
+    for value, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(value, wanted)
 
 
 def test_a_second_run_finds_nothing_new() -> None:
