@@ -129,6 +129,20 @@ def test_every_pattern_under_every_set_of_passes() -> None:
             check_case(case, passes)
 
 
+@pytest.mark.parametrize("passes", subsets(up_to=1), ids=lambda passes: " ".join(passes) or "none")
+def test_siblings_of_which_one_has_the_same_argument_twice(passes: tuple[str, ...]) -> None:
+    """a + a beside b + c, where b and c are put side by side and a is there once."""
+    groups = [rc.Tag.new_from_name(rc.uniform(2), name) for name in ("first", "second")]
+    tables = [torch.randn(2, 3, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(3)]
+    drawn = [(tables[0], groups[0]), (tables[1], groups[0]), (tables[2], groups[1])]
+    a, b, c = (rc.DiscreteVar(rc.Array(table), group) for table, group in drawn)
+    rows = {groups[0]: torch.tensor([1, 0, 1]), groups[1]: torch.tensor([0, 1, 1])}
+    x, y, z = (table[rows[group]] for table, group in drawn)
+    program = compile_expressions([rc.Add(a, a), rc.Add(b, c), a.mul(a), b.mul(c)], passes=passes)
+    for got, want in zip(program.run(rows), [x + x, y + z, x * x, y * z], strict=True):
+        torch.testing.assert_close(got, want)
+
+
 def test_the_order_in_which_passes_are_named_does_not_matter() -> None:
     case = corpus()[0]
     check_case(case, tuple(reversed(ALL_PASSES)))
