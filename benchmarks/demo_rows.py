@@ -14,7 +14,7 @@ from torch.nn import functional
 import scrub as rc
 from benchmarks.setting import Setting, Size, agree
 from benchmarks.timing import Row
-from scrub.compile import compile  # noqa: A004
+from scrub.compiler import compile  # noqa: A004
 from scrub.demo import HYPOTHESES, build_experiment
 from scrub.demo.run import MODEL, demo_heads
 from zoo.attn_only import AttnOnlyConfig, AttnOnlyTransformer

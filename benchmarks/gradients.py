@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.gpt2 import head_name
 from benchmarks.setting import SIZES, Setting, agree
 from benchmarks.timing import Row
-from scrub.compile import compile  # noqa: A004
+from scrub.compiler import compile  # noqa: A004
 
 WHAT, TARGET = "gradient of every head / forward and backward", 1.15
 

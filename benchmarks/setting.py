@@ -12,7 +12,7 @@ import scrub as rc
 from benchmarks.gpt2 import Gpt2, gpt2
 from benchmarks.peers import GPT2_SMALL, Hooked, HuggingFace, hugging_face, transformer_lens
 from benchmarks.timing import Row, compare
-from scrub.compile import compile  # noqa: A004
+from scrub.compiler import compile  # noqa: A004
 
 Bindings = Mapping[rc.Symbol, torch.Tensor]
 

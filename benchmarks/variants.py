@@ -14,7 +14,7 @@ from benchmarks.gpt2 import Gpt2, gpt2, head_name, patched_heads, replace_head, 
 from benchmarks.peers import hugging_face, patched_losses
 from benchmarks.setting import Setting, Size, agree, prepared
 from benchmarks.timing import CLOCKS, Clock, Row, seconds
-from scrub.compile import compile  # noqa: A004
+from scrub.compiler import compile  # noqa: A004
 
 PATCHED = ((Size(1, 15), 1), (Size(8, 15), 3), (Size(8, 64), 6))
 """Sizes, and of how many heads one is patched: all, or where that takes too long four or two a layer."""

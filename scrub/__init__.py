@@ -4,7 +4,10 @@ the behaviour your explanation recovers, with an error bar.
 The public names of all packages, for `import scrub as rc`.
 """
 
-from scrub.compile import (
+from scrub.compiler import (
+    Plan,
+    Program,
+    compile,  # noqa: A004 - as torch.compile
     evaluate,
     evaluate_many,
 )
@@ -282,9 +285,12 @@ __all__ = [
     "substitute_all_modules",
     "Trace",
     "update",
-    # compile
+    # compiler
+    "compile",
     "evaluate",
     "evaluate_many",
+    "Plan",
+    "Program",
     # sampling
     "BatchSizeWarning",
     "covariance",

@@ -156,7 +156,7 @@ class Fluent:
         """Inline this module; see `scrub.rewrite.substitute`."""
         return _OPERATIONS["substitute"](self)
 
-    # scrub.compile
+    # scrub.compiler
     def evaluate(self) -> torch.Tensor:
-        """The value; see `scrub.compile.evaluate`."""
+        """The value; see `scrub.compiler.evaluate`."""
         return _OPERATIONS["evaluate"](self)

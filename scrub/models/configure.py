@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from scrub.compile import evaluate_many
+from scrub.compiler import evaluate_many
 from scrub.graph import Add, Array, CheckpointError, Expr, HeadSplitError, Module, ScrubError, postorder
 from scrub.models.heads import HeadGroup, split_heads
 from scrub.rewrite import IterativeMatcher, Regex, bind, partially_substitute, substitute

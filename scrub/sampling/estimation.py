@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from scrub.compile import evaluate_many
+from scrub.compiler import evaluate_many
 from scrub.graph import Expr
 from scrub.sampling.decompose import decompose
 from scrub.sampling.estimates import Estimate, Estimates, Joint, jackknife_covariance

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from scrub.compile import compile  # noqa: A004 - as torch.compile
+from scrub.compiler import compile  # noqa: A004 - as torch.compile
 from scrub.graph import Expr, StoredCumulantVar, postorder
 from scrub.rewrite import substitute_all_modules
 from scrub.sampling.specs import SampleSpec, require_drawable, variables_of
@@ -20,7 +20,7 @@ class BatchProgram:
     Args:
         exprs: without cumulants and free symbols.
         spec: how to draw.
-        max_memory: most bytes that the program may use at a time, see `scrub.compile.compile`.
+        max_memory: most bytes that the program may use at a time, see `scrub.compiler.compile`.
 
     >>> from scrub.graph import Array, DiscreteVar
     >>> from scrub.sampling import RunDiscreteVarAllSpec

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scrub.compile import evaluate
+from scrub.compiler import evaluate
 from scrub.graph import DiscreteVar, Expr, SampleSpecError, Shape, postorder
 from scrub.graph.stored_cumulant_var import HINT as NOT_DRAWABLE
 from scrub.rewrite import get_paths

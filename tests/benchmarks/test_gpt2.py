@@ -12,7 +12,7 @@ from torch import Tensor
 import scrub as rc
 from benchmarks.gpt2 import Gpt2, gpt2, patched_heads, value_scrubbed
 from benchmarks.peers import hugging_face, patched_losses, transformer_lens
-from scrub.compile import compile  # noqa: A004
+from scrub.compiler import compile  # noqa: A004
 
 REASON = "a peer of the benchmarks is not installed; `make bench` installs them"
 TINY = {"n_layer": 2, "n_head": 3, "n_embd": 12, "vocab_size": 31, "n_positions": 16}

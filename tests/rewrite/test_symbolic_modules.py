@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scrub as rc
-from scrub.compile import evaluate_many
+from scrub.compiler import evaluate_many
 from scrub.graph import FUNCTIONS, SetSymbolicShape, postorder, size_value, symbolic_sizes
 from scrub.rewrite import (
     apply_in_traversal,
