@@ -14,7 +14,7 @@ from benchmarks.shapes import ModelShape, lower, split_every_head
 from scrub.compiler import compile as compile_expr
 from scrub.compiler.lowering import Lowering
 from scrub.compiler.ops import Apply, Contract, Input, Sibling, Stacked
-from scrub.compiler.passes import siblings
+from scrub.compiler.passes import ALL_PASSES, siblings
 from scrub.compiler.passes.siblings import batch_siblings
 from scrub.compiler.values import Graph, Value, values_below
 from tests.steps import num_steps
@@ -187,6 +187,20 @@ def test_groups_of_other_orders_and_partial_groups_are_gathered() -> None:
     assert _counts(after)["Contract"] < _counts(before)["Contract"]
     assert any(isinstance(value.op, Stacked | Sibling) for value in values_below(after))
     _assert_equal(third, [x])
+
+
+@pytest.mark.parametrize("passes", [("siblings",), ("siblings", "contractions"), ALL_PASSES])
+def test_two_sums_over_as_many_heads_stay_two_sums(passes: tuple[str, ...]) -> None:
+    x, w, v = _symbol("x", 5, 6), _array("w", 4, 6, 8), _array("v", 4, 6, 8)
+
+    def heads(weights: rc.Expr) -> rc.Expr:
+        return rc.Add(*(rc.Einsum.from_string("s d, d e -> s e", x, weights.index((h,))) for h in range(4)))
+
+    product = rc.Einsum.from_string("s e, s e, s e -> s", heads(w), heads(v), heads(w))
+    bound: dict[rc.Expr, torch.Tensor] = {x: torch.linspace(-1, 1, 30, dtype=torch.float64).reshape(5, 6)}
+    whole = [torch.einsum("sd,hde->se", bound[x], weights.value) for weights in (w, v)]
+    (found,) = _run([product], bound, *passes)
+    torch.testing.assert_close(found, (whole[0] ** 2 * whole[1]).sum(-1), rtol=1e-11, atol=1e-11)
 
 
 def test_groups_that_share_a_member() -> None:
