@@ -102,9 +102,13 @@ class Plan:
             f"holds {amount(held)}B of weights, {amount(made)}B of them made by the program",
             "passes, values before and after: " + ", ".join(f"{name} {old} {new}" for name, old, new in self.passes),
             "operations: " + ", ".join(f"{count} {name}" for name, count in _kinds(computed).most_common()),
-            f"{'operations':>12} {'share':>6} {'bytes':>12}  step",
         ]
         total = max(self.flops, 1)
+        if self.num_outputs > 1:
+            shared = shared_steps(self.per_portion.outputs)
+            part = sum(step.flops.at(self.n) for step in shared) / total
+            lines.append(f"steps that several outputs need: {len(shared)}, {part:.1%} of operations")
+        lines.append(f"{'operations':>12} {'share':>6} {'bytes':>12}  step")
         largest = sorted(computed, key=lambda step: step.flops.at(self.n), reverse=True)
         for step in largest[:_SHOWN]:
             flops = step.flops.at(self.n)
@@ -114,6 +118,32 @@ class Plan:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def shared_steps(outputs: Sequence[Step]) -> list[Step]:
+    """The steps that more than one output needs, computed values alone.
+
+    >>> below = Step("below")
+    >>> both = Step("both", (below,))
+    >>> [step.label for step in shared_steps([Step("a", (both,)), Step("b", (both, Step("own")))])]
+    ['both', 'below']
+    """
+    owner: dict[Step, Step] = {}
+    found: dict[Step, None] = {}
+    for output in dict.fromkeys(outputs):
+        stack = [output]
+        while stack:
+            step = stack.pop()
+            if owner.setdefault(step, output) is not output:
+                found[step] = None
+            elif step not in found:
+                stack.extend(arg for arg in step.args if owner.get(arg) is not output)
+    stack = list(found)
+    while stack:
+        below = [arg for arg in stack.pop().args if arg not in found]
+        found.update((arg, None) for arg in below)
+        stack.extend(below)
+    return [step for step in found if not step.is_held]
 
 
 def _kinds(steps: Sequence[Step]) -> Counter[str]:
