@@ -68,7 +68,7 @@ class _Product:
         self.factors = [_Factor(arg, letters) for arg, letters in zip(args, ins, strict=True)]
         self.core, self.kept, self.scale = op.out, frozenset(out), op.scale
         self.cost_inside = 0.0
-        self.next_letter = 1 + max((letter for letters in ins for letter in letters), default=0)
+        self.next_letter = 1 + max((letter for letters in ins for letter in letters if letter >= 0), default=-1)
 
     def merge(self, at: int, draws: int) -> bool:
         """Replaces a factor by its own factors; False if an axis it sums over is another's already."""

@@ -14,9 +14,9 @@ import torch
 import scrub as rc
 from scrub.compiler.emit import emit
 from scrub.compiler.ops import Contract, Input, Sum
-from scrub.compiler.passes import PASSES, order_contractions
+from scrub.compiler.passes import ALL_PASSES, PASSES, order_contractions
 from scrub.compiler.values import DRAWS, Axis, Graph, Value, values_below
-from tests.compiler.cases import cases, check_case
+from tests.compiler.cases import cases, check_case, generated
 from tests.compiler.passes.lowered import Lowered, array, random, symbol
 from tests.compiler.passes.test_simplify import check_on_shipped_model
 from tests.steps import num_steps
@@ -225,3 +225,11 @@ def test_contractions_of_any_layout_are_computed_rightly() -> None:
         tolerance = 1e-12 if made.dtype == torch.float64 else 0.04
         torch.testing.assert_close(got.double(), want, rtol=tolerance, atol=tolerance * 3, msg=made.equation)
     assert called >= {"matmul", "mul", "sum", "einsum", "product_of_matrices", "permute"}
+
+
+@pytest.mark.parametrize("seed", [12096, 30856])
+def test_what_has_batch_axes_alone_is_merged_with_what_has_axes_of_its_own(seed: int) -> None:
+    case = generated(seed)  # a letter for a merged axis was taken for that of a batch axis
+    assert case is not None
+    check_case(case, ALL_PASSES)
+    check_case(case, ("simplify", "contractions"))
