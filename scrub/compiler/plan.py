@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scrub.compiler.emit import values_until
 from scrub.compiler.ops import Constant, Fill, Input
 from scrub.compiler.schedule import order as low_memory_order
 from scrub.compiler.schedule import peak, profile
 from scrub.compiler.steps import ZERO, Affine, Step
-from scrub.compiler.values import Value, values_below
+from scrub.compiler.values import Value
 from scrub.graph.cost import amount
 
 _SHOWN = 12
@@ -151,21 +152,11 @@ def _kinds(steps: Sequence[Step]) -> Counter[str]:
 
 
 def _steps(outputs: Sequence[Value], given: Sequence[Value]) -> dict[Value, Step]:
-    """A step for each value below the outputs, those that are given and their own args left out."""
-    stop = set(given)
-    needed: set[Value] = set()
-    waiting = list(outputs)
-    while waiting:
-        value = waiting.pop()
-        if value not in needed:
-            needed.add(value)
-            waiting.extend(() if value in stop else value.args)
-    steps: dict[Value, Step] = {}
-    for value in values_below(outputs):
-        if value in needed:
-            is_held = value in stop or isinstance(value.op, Constant | Fill | Input)
-            args = () if is_held else tuple(steps[arg] for arg in value.args)
-            steps[value] = _step(value, args, is_held=is_held)
+    """A step for each value that is given, and for each below the outputs down to these."""
+    steps = {value: _step(value, (), is_held=True) for value in given}
+    for value in values_until(outputs, given):
+        is_held = isinstance(value.op, Constant | Fill | Input)
+        steps[value] = _step(value, tuple(steps[arg] for arg in value.args), is_held=is_held)
     return steps
 
 
