@@ -56,7 +56,7 @@ def table(exprs: Sequence[rc.Expr], spec: rc.RandomSampleSpec) -> Callable[[], l
 def plain_losses(model: rc.ShippedModel, sequences: torch.Tensor, rows: torch.Tensor) -> Callable[[], torch.Tensor]:
     """The peer: what the original row computes for every draw."""
     plain = AttnOnlyTransformer(AttnOnlyConfig())
-    plain.load_state_dict(model.weights)
+    plain.load_state_dict(model.state_dict)
     candidates = model.induction_candidates.float()
 
     @torch.inference_mode()

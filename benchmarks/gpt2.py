@@ -14,7 +14,7 @@ import torch
 import scrub as rc
 from benchmarks.peers import HuggingFace
 from benchmarks.shapes import ModelShape, lower, split_every_head
-from scrub.models.modules import MASKED_SCORE
+from scrub.models.parts.attention import MASKED_SCORE
 
 Head = tuple[int, int]
 """Layer and number of an attention head."""

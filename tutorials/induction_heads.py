@@ -156,7 +156,7 @@ print([symbol.name for symbol in rc.get_free_symbols(lowered["t.bind_w"])])
 
 # %%
 (_, prev), induction = shipped.info["previous_token_head"], [head for _, head in shipped.info["induction_heads"]]
-every_head = range(shipped.config.n_heads)
+every_head = range(shipped.architecture.n_heads)
 by_head = rc.configure_transformer(
     lowered["t.bind_w"],
     to=rc.To.ATTN_HEAD_MLP_NORM,
@@ -177,7 +177,7 @@ print(by_head.get({"a0.prev", "a0.not_prev", "a1.ind", "a1.not_ind"}))
 # likely, and 0 elsewhere. Its expectation over texts, averaged over positions, is what everything below rewrites.
 
 # %%
-model = rc.bind_tokens(lowered | {"t.bind_w": by_head}, input_toks, name="t.call")
+model = shipped.call(input_toks, model=by_head)
 nll = rc.negative_log_likelihood(model, true_toks, name="t.loss")
 candidates = rc.Array(shipped.induction_candidates.float(), "tok_is_induct_candidate")
 is_candidate = rc.GeneralFunction.gen_index(candidates, input_toks, index_dim=0, name="induct_candidate")

@@ -25,7 +25,6 @@ from scrub.graph import (
 from scrub.models import (
     ShippedModel,
     To,
-    bind_tokens,
     configure_transformer,
     negative_log_likelihood,
     split_keys,
@@ -83,10 +82,10 @@ def build_experiment(model: ShippedModel, sequences: torch.Tensor, heads: Heads)
     input_toks = tokens.index(I[:-1], name="input_toks_int")
     true_toks = tokens.index(I[1:], name="true_toks_int")
     lowered = model.lower(seq_len=sequences.shape[1] - 1)
-    by_head = split_heads_under_study(lowered["t.bind_w"], heads, model.config.n_heads)
-    call = bind_tokens(lowered | {"t.bind_w": by_head}, input_toks, name="t.call")
+    by_head = split_heads_under_study(lowered["t.bind_w"], heads, model.architecture.n_heads)
+    call = model.call(input_toks, model=by_head)
     losses = negative_log_likelihood(call, true_toks, name="t.loss")
-    is_candidate = Array(model.induction_candidates.to(model.weights["embed.W_E"].dtype), "tok_is_induct_candidate")
+    is_candidate = Array(model.induction_candidates.to(model.dtype), "tok_is_induct_candidate")
     candidate = GeneralFunction.gen_index(is_candidate, input_toks, index_dim=0, name="induct_candidate")
     on_candidates = Einsum((losses, (0,)), (candidate, (0,)), out_axes=(0,), name="loss_on_candidates")
     by_position = Cumulant(on_candidates, name="t.expected_loss_by_seq")

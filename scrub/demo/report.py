@@ -10,8 +10,8 @@ import torch
 
 from scrub.demo.hypotheses import BASELINE, ORIGINAL
 from scrub.demo.run import DemoResult, Row
-from scrub.graph import Array, Expr
-from scrub.models import bind_tokens, configure_transformer
+from scrub.graph import Expr
+from scrub.models import configure_transformer
 from scrub.models.stdlib_text import held_out_sequences
 from scrub.rewrite import IterativeMatcher, Regex, restrict, substitute_all_modules
 from scrub.sampling import Estimate
@@ -139,7 +139,7 @@ def _find_passage(result: DemoResult) -> _Passage:
     tokens = max(candidates, key=_num_repeats)
     lowered = model.lower(seq_len=_PASSAGE)
     by_layer = configure_transformer(lowered["t.bind_w"])
-    call = bind_tokens(lowered | {"t.bind_w": by_layer}, Array(tokens, "tokens"))
+    call = model.call(tokens, model=by_layer)
     inlined = substitute_all_modules(call)
     prev = _pattern(inlined, 0)[heads.previous_token]
     layer = _pattern(inlined, 1)

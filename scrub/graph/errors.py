@@ -115,6 +115,10 @@ class HeadSplitError(ScrubError):
     """Head groups that do not partition the heads, or heads and layers that do not exist."""
 
 
+class SplitError(ScrubError):
+    """Groups, directions or axes that do not fit what they are to split."""
+
+
 class CheckpointError(ScrubError):
     """Weights or a config from which no model can be lowered."""
 

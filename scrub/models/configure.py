@@ -13,11 +13,12 @@ import torch
 
 from scrub.compiler import evaluate_many
 from scrub.graph import Add, Array, CheckpointError, Expr, HeadSplitError, Module, ScrubError, postorder
-from scrub.models.heads import HeadGroup, split_heads
-from scrub.rewrite import IterativeMatcher, Regex, bind, partially_substitute, substitute
+from scrub.models.heads import HeadGroup, n_heads_of, split_heads
+from scrub.rewrite import Regex, bind, partially_substitute, substitute
 
 SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
-_WEIGHTS_OF_THE_WHOLE = "t.w."
+_WEIGHTS_OF_THE_WHOLE = ("t.w.", "t.b.")
+_PART_OF_BLOCK = Regex(r"^([am]\.(norm|p_bias|out_norm)|b\.mid(_norm)?)$")
 
 
 class To(IntEnum):
@@ -141,25 +142,27 @@ def _resolve_split(config: SplitConfig | None, module: Module, n_layers: int) ->
         return {}
     if isinstance(config, str) and config != "full":
         raise HeadSplitError(f"split_by_head_config is {config!r}", expected="full", found=config)
-    if not isinstance(config, Mapping):
-        n_heads = module.get_unique(IterativeMatcher("b0").chain("a.head.on_inp")).shape[0]
-        layers = range(n_layers) if config == "full" else config
-        every: list[HeadGroup] = [(head, f"h{head}") for head in range(n_heads)]
-        config = {int(layer): every for layer in layers}
-    unknown = [layer for layer in config if not 0 <= layer < n_layers]
+    layers = range(n_layers) if config == "full" else config
+    unknown = [layer for layer in layers if not 0 <= layer < n_layers]
     if unknown:
         raise HeadSplitError(
             f"layer {unknown[0]} does not exist, the model has {n_layers}",
             expected=f"0 to {n_layers - 1}",
             found=unknown[0],
         )
-    return dict(config)
+    return dict(config) if isinstance(config, Mapping) else {layer: _every_head(module, layer) for layer in layers}
+
+
+def _every_head(module: Module, layer: int) -> list[HeadGroup]:
+    block = module.get_unique(f"b{layer}").cast(Module).body
+    return [(head, f"h{head}") for head in range(n_heads_of(block.get_unique("a.head.on_inp").cast(Module)))]
 
 
 def _dissolve_block(block: Expr, layer: int) -> Expr:
     """The block inlined, with its layer in the names of its parts. What is bound to it keeps its own names."""
     module = block.cast(Module)
-    body = module.body.update({"a", "a.norm"}, lambda n: n.rename((n.name or "").replace("a", f"a{layer}", 1)))
+    body = module.body.update(_PART_OF_BLOCK, lambda n: n.rename((n.name or "").replace(".", f"{layer}.", 1)))
+    body = body.update({"a", "m"}, lambda n: n.rename(f"{n.name}{layer}"))
     return substitute(module.with_children((body, *module.args)))
 
 

@@ -5,12 +5,13 @@ Both are equality rewrites: they change where a hypothesis can take hold, not th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 
-from scrub.graph import Add, Array, Einsum, Expr, HeadSplitError, Index, Module
+from scrub.graph import Add, Array, Einsum, Expr, HeadSplitError, I, Module, Rearrange, Symbol
 from scrub.graph.index import IndexEntry
 from scrub.rewrite import IterativeMatcher, restrict
 
@@ -38,8 +39,13 @@ def split_heads(attention: Expr, groups: Sequence[HeadGroup], *, layer: str) -> 
     """
     summed = attention.cast(Einsum)
     heads = summed.children[0].cast(Module)
-    check_partition(groups, heads.shape[0], layer)
+    check_partition(groups, n_heads_of(heads), layer)
     return Add(*(_group(heads, entry, f"{layer}.{label}") for entry, label in groups), name=attention.name)
+
+
+def n_heads_of(heads: Module) -> int:
+    """Number of query heads of a batched call of the head module: its batch axes, [heads] or [of a group, groups]."""
+    return math.prod(int(size) for size in heads.shape[: heads.ndim - heads.body.ndim])
 
 
 def check_partition(groups: Sequence[HeadGroup], n_heads: int, layer: str) -> None:
@@ -143,12 +149,40 @@ def _as_mask(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _group(heads: Module, entry: IndexEntry, name: str) -> Expr:
-    args = [Index(arg, (entry,)) if arg.ndim > symbol.ndim else arg for symbol, arg in heads.bindings.items()]
-    is_single = isinstance(entry, int)
+    """The heads of a group: one without head axis, or several along one axis, summed.
+
+    Where heads share keys and values, head `g * n + i` is entry [i, g] of the query's axes and entry [g] of the key's.
+    """
+    batch = tuple(int(size) for size in heads.shape[: heads.ndim - heads.body.ndim])
+    if len(batch) == 1:
+        at: dict[int, tuple[IndexEntry, ...]] = {0: (), 1: (entry,)}
+    elif isinstance(entry, int):
+        at = {0: (), 1: (entry // batch[0],), 2: (entry % batch[0], entry // batch[0])}
+    else:
+        return _grouped(heads, _heads_of(entry, math.prod(batch), name, name), batch[0], name)
+    args = [arg.index(at[arg.ndim - symbol.ndim]) if arg.ndim > symbol.ndim else arg for symbol, arg in _bound(heads)]
     call = heads.with_children((heads.body, *args))
-    if is_single:
+    if isinstance(entry, int):
         return call.rename(name)
     return Einsum.from_string("h s d -> s d", call, name=name)
+
+
+def _grouped(heads: Module, chosen: Sequence[int], per_group: int, name: str) -> Expr:
+    """Several heads that share keys and values with others, along one axis."""
+    args: list[Expr] = []
+    for symbol, arg in _bound(heads):
+        n_batch = arg.ndim - symbol.ndim
+        if n_batch == 2:
+            axes = " ".join(f"x{i}" for i in range(symbol.ndim))
+            arg = Rearrange(arg, f"i g {axes} -> (g i) {axes}").index(I[list(chosen)])
+        elif n_batch == 1:
+            arg = arg.index(I[[head // per_group for head in chosen]])
+        args.append(arg)
+    return Einsum.from_string("h s d -> s d", heads.with_children((heads.body, *args)), name=name)
+
+
+def _bound(heads: Module) -> list[tuple[Symbol, Expr]]:
+    return list(heads.bindings.items())
 
 
 def _heads_of(entry: IndexEntry, n_heads: int, layer: str, label: str) -> list[int]:

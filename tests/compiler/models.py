@@ -131,14 +131,12 @@ def shipped(dtype: torch.dtype) -> rc.ShippedModel:
 def shipped_model(*, is_split: bool) -> Model:
     """The model that ships, on tokens; as it is lowered, or with every head apart."""
     model = shipped(torch.float64)
-    lowered = model.lower(seq_len=6)
+    lowered = model.lower(seq_len=6)["t.bind_w"]
     if is_split:
-        whole = lowered["t.bind_w"]
-        split = rc.configure_transformer(whole, split_by_head_config="full", use_pull_up_head_split=True)
-        lowered = lowered | {"t.bind_w": split}
+        lowered = rc.configure_transformer(lowered, split_by_head_config="full", use_pull_up_head_split=True)
     tokens = rc.Symbol.new_from_name((6,), "tokens")
-    inputs = random_tokens(N, 6, d_vocab=model.config.d_vocab)
-    return Model((rc.bind_tokens(lowered, tokens),), tokens, inputs)
+    inputs = random_tokens(N, 6, d_vocab=model.architecture.d_vocab)
+    return Model((model.call(tokens, model=lowered),), tokens, inputs)
 
 
 @functools.cache

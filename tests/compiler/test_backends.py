@@ -38,11 +38,11 @@ def tokens() -> rc.Symbol:
 
 def loss_of(tokens: rc.Symbol, dtype: torch.dtype = torch.float32, *, split: bool = False) -> Expr:
     """The loss of the shipped model."""
-    lowered = rc.load_shipped("attn_only_2l", dtype=dtype).lower(seq_len=8)
+    model = rc.load_shipped("attn_only_2l", dtype=dtype)
+    lowered = model.lower(seq_len=8)["t.bind_w"]
     if split:
-        model = lowered["t.bind_w"]
-        lowered["t.bind_w"] = rc.configure_transformer(model, split_by_head_config="full", use_pull_up_head_split=True)
-    logits = rc.bind_tokens(lowered, tokens)
+        lowered = rc.configure_transformer(lowered, split_by_head_config="full", use_pull_up_head_split=True)
+    logits = model.call(tokens, model=lowered)
     return rc.negative_log_likelihood(logits.index(rc.I[:-1]), tokens.index(rc.I[1:]), "nll").mean(name="loss")
 
 

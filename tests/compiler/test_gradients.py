@@ -52,32 +52,32 @@ def per_sequence(logits: Tensor, tokens: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def shipped() -> Setting:
     model = rc.load_shipped("attn_only_2l", dtype=torch.float64)
-    c = model.config
     names = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx", "norm_eps")
-    oracle = AttnOnlyTransformer(AttnOnlyConfig(**{name: getattr(c, name) for name in names})).double()
-    oracle.load_state_dict(model.weights)
-    return setting(oracle, model.lower(seq_len=12), stdlib_text.held_out_sequences(model.tokenizer, 12, limit=3))
+    oracle = AttnOnlyTransformer(AttnOnlyConfig(**{name: model.info[name] for name in names})).double()
+    oracle.load_state_dict(model.state_dict)
+    return setting(oracle, model, stdlib_text.held_out_sequences(model.tokenizer, 12, limit=3))
 
 
 @pytest.fixture(scope="module")
 def tiny() -> Setting:
     made = make()
     tokens = torch.randint(0, 11, (3, 6), generator=torch.Generator().manual_seed(0))
-    return setting(made.oracle, dict(made.lowered), tokens)
+    return setting(made.oracle, made.loaded, tokens)
 
 
-def setting(oracle: AttnOnlyTransformer, lowered: dict[str, Expr], tokens: Tensor) -> Setting:
+def setting(oracle: AttnOnlyTransformer, model: rc.LoadedModel, tokens: Tensor) -> Setting:
     symbol = rc.Symbol.new_from_name((tokens.shape[1],), "tokens")
-    split = rc.configure_transformer(lowered["t.bind_w"], split_by_head_config="full", use_pull_up_head_split=True)
+    lowered = model.lower(seq_len=tokens.shape[1])["t.bind_w"]
+    split = rc.configure_transformer(lowered, split_by_head_config="full", use_pull_up_head_split=True)
     flat = rc.configure_transformer(
-        lowered["t.bind_w"], split_by_head_config="full", use_pull_up_head_split=True, use_flatten_res=True
+        lowered, split_by_head_config="full", use_pull_up_head_split=True, use_flatten_res=True
     )
-    losses = [loss_of(lowered | {"t.bind_w": model}, symbol) for model in (split, flat, lowered["t.bind_w"])]
+    losses = [loss_of(model, bind_w, symbol) for bind_w in (split, flat, lowered)]
     return Setting(oracle, tokens, symbol, *losses)
 
 
-def loss_of(lowered: dict[str, Expr], tokens: rc.Symbol) -> Expr:
-    logits = rc.bind_tokens(lowered, tokens)
+def loss_of(model: rc.LoadedModel, bind_w: Expr, tokens: rc.Symbol) -> Expr:
+    logits = model.call(tokens, model=bind_w)
     return rc.negative_log_likelihood(logits.index(rc.I[:-1]), tokens.index(rc.I[1:]), "nll").mean(name="loss")
 
 
@@ -287,14 +287,11 @@ def test_terms_of_several_sums_with_coefficients_and_moves() -> None:
 
 def test_moved_probes_are_fewer_and_heads_are_not_there() -> None:
     """The gradients of all heads of a layer are that of the residual stream behind them."""
-    shipped_model = rc.load_shipped("attn_only_2l").lower(seq_len=4)
-    split = rc.configure_transformer(
-        shipped_model["t.bind_w"], split_by_head_config="full", use_pull_up_head_split=True
-    )
+    model = rc.load_shipped("attn_only_2l")
+    lowered = model.lower(seq_len=4)["t.bind_w"]
+    split = rc.configure_transformer(lowered, split_by_head_config="full", use_pull_up_head_split=True)
     tokens = rc.Symbol.new_from_name((4,), "tokens")
-    program = compile(
-        loss_of(shipped_model | {"t.bind_w": split}, tokens), wrt=[rc.Regex(r"^a\d\.h\d$")], batched=[tokens]
-    )
+    program = compile(loss_of(model, split, tokens), wrt=[rc.Regex(r"^a\d\.h\d$")], batched=[tokens])
     _, gradients = program.value_and_grad({tokens: torch.tensor([[1, 2, 3, 4]])})
     assert len({gradient.data_ptr() for gradient in gradients.values()}) == 2
 

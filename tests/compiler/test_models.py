@@ -109,7 +109,7 @@ def test_the_rows_of_the_demo_equal_the_model_scrubbed_by_hand() -> None:
     shipped = rc.load_shipped("attn_only_2l", dtype=torch.float64)
     sequences = rc.held_out_sequences(shipped.tokenizer, 13)
     heads = demo_heads(shipped)
-    by_hand = ByHand(shipped.weights, shipped.induction_candidates.double(), heads.previous_token, heads.induction)
+    by_hand = ByHand(shipped.state_dict, shipped.induction_candidates.double(), heads.previous_token, heads.induction)
     rows = {tokens: torch.tensor([3, 0, 77]), other: torch.tensor([5, 5, 12])}
     for hypothesis, got in zip(HYPOTHESES, compile_expressions(losses).run(rows), strict=True):
         want = by_hand.hypothesis(hypothesis.name, sequences[rows[tokens]], sequences[rows[other]])

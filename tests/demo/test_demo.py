@@ -32,7 +32,7 @@ def experiment(model: rc.ShippedModel, sequences: torch.Tensor) -> Experiment:
 @pytest.fixture(scope="module")
 def by_hand(model: rc.ShippedModel) -> ByHand:
     heads = demo_heads(model)
-    return ByHand(model.weights, model.induction_candidates.float(), heads.previous_token, heads.induction)
+    return ByHand(model.state_dict, model.induction_candidates.float(), heads.previous_token, heads.induction)
 
 
 @pytest.mark.parametrize("hypothesis", HYPOTHESES, ids=lambda h: h.name)
@@ -74,7 +74,7 @@ def test_logits_equal_plain_torch_before_and_after_the_rewrites(model, sequences
     expected = load_model(_FOLDER / "attn_only_2l")(tokens[None])[0]
     lowered = model.lower(seq_len=SEQ_LEN)
     for bind_w in (lowered["t.bind_w"], experiment.loss.get_unique("t.bind_w", see_through=True)):
-        call = rc.bind_tokens(lowered | {"t.bind_w": bind_w}, rc.Array(tokens, "tokens"))
+        call = model.call(tokens, model=bind_w)
         torch.testing.assert_close(call.evaluate(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -114,5 +114,5 @@ def test_double_precision_agrees_to_rounding(sequences) -> None:
     oracle = load_model(_FOLDER / "attn_only_2l").double()
     for tokens in sequences[::200, :-1]:
         for bind_w in (lowered["t.bind_w"], split):
-            logits = rc.bind_tokens(lowered | {"t.bind_w": bind_w}, rc.Array(tokens, "tokens")).evaluate()
+            logits = model.call(tokens, model=bind_w).evaluate()
             torch.testing.assert_close(logits, oracle(tokens[None])[0], atol=1e-10, rtol=0)

@@ -209,7 +209,7 @@ def test_a_model_is_read_back() -> None:
     model = rc.load_shipped("attn_only_2l")
     lowered = model.lower(seq_len=8)
     configured = rc.configure_transformer(lowered["t.bind_w"])
-    call = rc.bind_tokens(lowered | {"t.bind_w": configured}, rc.Array(torch.arange(8), "tokens"))
+    call = model.call(torch.arange(8), model=configured)
     assert_reads_back(call)
     assert_reads_back(rc.substitute_all_modules(call))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,12 +23,9 @@ class Tiny:
 
     oracle: AttnOnlyTransformer
     weights: Mapping[str, Tensor]
-    config: rc.TransformerConfig
-    lowered: Mapping[str, Expr]
-
-    @property
-    def model(self) -> Expr:
-        return self.lowered["t.bind_w"]
+    config: AttnOnlyConfig
+    loaded: rc.LoadedModel
+    model: Expr
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Of the oracle, [batch, pos, d_vocab]."""
@@ -36,8 +34,7 @@ class Tiny:
 
     def call(self, tokens: Tensor | Expr, model: Expr | None = None) -> rc.Module:
         """The lowered model, or a rewritten one, called on tokens [pos]."""
-        expr = rc.Array(tokens, "tokens") if isinstance(tokens, Tensor) else tokens
-        return rc.bind_tokens(dict(self.lowered) | ({"t.bind_w": model} if model is not None else {}), expr)
+        return self.loaded.call(tokens, model=self.model if model is None else model)
 
 
 def make(*, seed: int = 0, dtype: torch.dtype = torch.float64, seq_len: int = 6, **sizes: int) -> Tiny:
@@ -54,8 +51,15 @@ def make(*, seed: int = 0, dtype: torch.dtype = torch.float64, seq_len: int = 6,
             elif "W_U" in name:
                 weight.mul_(30)
     weights = {name: weight.detach() for name, weight in oracle.named_parameters()}
-    ours = rc.TransformerConfig(**dataclasses.asdict(config))
-    return Tiny(oracle, weights, ours, rc.lower_transformer(weights, ours, seq_len=seq_len))
+    loaded = rc.from_transformer_lens(weights, lens_config(config))
+    return Tiny(oracle, weights, config, loaded, loaded.lower(seq_len=seq_len)["t.bind_w"])
+
+
+def lens_config(config: AttnOnlyConfig) -> dict[str, Any]:
+    """The config as TransformerLens writes it."""
+    sizes = dataclasses.asdict(config)
+    eps = sizes.pop("norm_eps")
+    return sizes | {"eps": eps, "attn_only": True, "positional_embedding_type": "shortformer"}
 
 
 def random_tokens(*shape: int, seed: int = 0, d_vocab: int = SIZES["d_vocab"]) -> Tensor:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import scrub as rc
-from tests.models.attn_oracle import SIZES, Tiny, logits_by_hand, make, random_tokens
+from tests.models.attn_oracle import Tiny, lens_config, logits_by_hand, make, random_tokens
 
 
 @st.composite
@@ -98,41 +98,23 @@ def test_weights_are_shared_not_copied() -> None:
     assert {part.evaluate().untyped_storage().data_ptr() for part in parts} <= ours
 
 
-def _config(**changes: object) -> rc.TransformerConfig:
-    return rc.TransformerConfig(**(SIZES | changes))  # type: ignore[arg-type]
-
-
 def test_every_problem_with_the_weights_is_named_at_once() -> None:
     weights = dict(make().weights)
     del weights["ln_final.b"]
     weights["blocks.0.attn.W_Q"] = weights["blocks.0.attn.W_Q"].transpose(-1, -2)
     weights["blocks.2.ln1.w"] = torch.ones(12)
     with pytest.raises(rc.CheckpointError) as caught:
-        rc.lower_transformer(weights, _config())
+        rc.from_transformer_lens(weights, lens_config(make().config))
     message = str(caught.value)
     assert "ln_final.b is missing" in message
-    assert "blocks.0.attn.W_Q has shape (4, 3, 12) instead of (4, 12, 3)" in message
+    assert "blocks.0.attn.W_Q has shape (4, 3, 12), which does not fit a0.w.q [4, 12, 3]" in message
     assert "blocks.2.ln1.w is not a weight of this model" in message
-
-
-@pytest.mark.parametrize(("field", "value"), [("positions", "rotary"), ("normalization", "rms")])
-def test_an_unsupported_option_is_an_error(field: str, value: str) -> None:
-    with pytest.raises(rc.CheckpointError, match=f"config field '{field}' is '{value}', which is not supported"):
-        _config(**{field: value})
-
-
-def test_configs_from_files_are_checked() -> None:
-    assert rc.TransformerConfig.from_dict(SIZES) == _config()
-    with pytest.raises(rc.CheckpointError, match=r"not supported: \['d_mlp'\]"):
-        rc.TransformerConfig.from_dict(SIZES | {"d_mlp": 4})
-    with pytest.raises(rc.CheckpointError, match=r"lacks \['n_ctx'\]"):
-        rc.TransformerConfig.from_dict({k: v for k, v in SIZES.items() if k != "n_ctx"})
 
 
 @pytest.mark.parametrize("seq_len", [0, 9])
 def test_sequences_must_fit_the_context(seq_len: int) -> None:
     with pytest.raises(rc.CheckpointError, match=f"sequences of {seq_len} tokens do not fit the model's 8 positions"):
-        rc.lower_transformer(make().weights, _config(), seq_len=seq_len)
+        make().loaded.lower(seq_len=seq_len)
 
 
 def test_the_number_of_tokens_must_be_the_one_lowered_for() -> None:

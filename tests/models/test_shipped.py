@@ -20,11 +20,9 @@ def tokens(shipped: rc.ShippedModel) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def oracle_logits(shipped: rc.ShippedModel, tokens: torch.Tensor) -> torch.Tensor:
-    c = shipped.config
-    sizes = (c.n_layers, c.n_heads, c.d_model, c.d_head, c.d_vocab, c.n_ctx)
-    names = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx")
-    oracle = AttnOnlyTransformer(AttnOnlyConfig(**dict(zip(names, sizes, strict=True)), norm_eps=c.norm_eps))
-    oracle.load_state_dict(shipped.weights)
+    names = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx", "norm_eps")
+    oracle = AttnOnlyTransformer(AttnOnlyConfig(**{name: shipped.info[name] for name in names}))
+    oracle.load_state_dict(shipped.state_dict)
     with torch.no_grad():
         return oracle(tokens)
 
@@ -34,10 +32,10 @@ def test_logits_equal_the_oracle_s_on_real_text(
     shipped: rc.ShippedModel, tokens: torch.Tensor, oracle_logits: torch.Tensor, options: dict[str, object] | None
 ) -> None:
     lowered = shipped.lower(seq_len=tokens.shape[1])
+    model = lowered["t.bind_w"]
     if options is not None:
-        model = rc.configure_transformer(lowered["t.bind_w"], use_pull_up_head_split=True, **options)  # type: ignore[arg-type]
-        lowered = lowered | {"t.bind_w": model}
-    logits = rc.bind_tokens(lowered, rc.Array(tokens, "tokens")).evaluate()
+        model = rc.configure_transformer(model, use_pull_up_head_split=True, **options)  # type: ignore[arg-type]
+    logits = shipped.call(tokens, model=model).evaluate()
     assert float((logits - oracle_logits).abs().max()) <= 1e-5 * max(1.0, float(oracle_logits.abs().max()))
 
 
@@ -50,15 +48,15 @@ def test_the_tokenizer_round_trips_held_out_text(shipped: rc.ShippedModel) -> No
     texts = [document.text for _, document in zip(range(5), stdlib_text.documents("held_out"), strict=False)]
     for text in [*texts, "def f(x):\n\treturn x  # naïve ☃\n"]:
         ids = shipped.tokenizer.encode(text).ids
-        assert max(ids) < shipped.config.d_vocab
+        assert max(ids) < shipped.architecture.d_vocab
         assert shipped.tokenizer.decode(ids) == text
 
 
 def test_induction_candidates_are_tokens(shipped: rc.ShippedModel) -> None:
     candidates = shipped.induction_candidates
-    assert candidates.shape == (shipped.config.d_vocab,)
+    assert candidates.shape == (shipped.architecture.d_vocab,)
     assert candidates.dtype == torch.bool
-    assert 0 < int(candidates.sum()) < shipped.config.d_vocab
+    assert 0 < int(candidates.sum()) < shipped.architecture.d_vocab
 
 
 def test_an_unknown_model_is_an_error() -> None:

@@ -17,14 +17,26 @@ LAYER_1 = Regex("^a1.h")
 @pytest.fixture(scope="module")
 def gpt2() -> rc.Expr:
     """Every head by itself, the residual stream flat; weights have no data."""
-    config = rc.TransformerConfig(n_layers=12, n_heads=12, d_model=768, d_head=64, d_vocab=50257, n_ctx=1024)
-    weights = {name: torch.empty(shape, device="meta") for name, shape in config.weight_shapes().items()}
-    lowered = rc.lower_transformer(weights, config, seq_len=16)
+    norm = rc.models.Norm("ln")
+    attention = rc.models.Attention(12, 12, 64, 0.125, shortformer=True)
+    architecture = rc.Architecture(
+        d_model=768,
+        d_vocab=50257,
+        n_ctx=1024,
+        layers=(rc.models.Layer(attention, a_norm=norm),) * 12,
+        embedding=rc.models.Embedding("shortformer", 1024),
+        readout=rc.models.Readout(norm),
+    )
+    symbols = rc.models.weight_symbols(architecture)
+    loaded = rc.LoadedModel(architecture, {str(s.name): torch.empty(s.shape, device="meta") for s in symbols})
     model = rc.configure_transformer(
-        lowered["t.bind_w"], split_by_head_config="full", use_pull_up_head_split=True, use_flatten_res=True
+        loaded.lower(seq_len=16)["t.bind_w"],
+        split_by_head_config="full",
+        use_pull_up_head_split=True,
+        use_flatten_res=True,
     )
     tokens = rc.Array(torch.zeros(16, dtype=torch.int64, device="meta"), "tokens")
-    return rc.bind_tokens(lowered | {"t.bind_w": model}, tokens)
+    return loaded.call(tokens, model=model)
 
 
 def test_what_a_tired_researcher_reads(gpt2: rc.Expr) -> None:

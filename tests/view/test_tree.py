@@ -250,7 +250,7 @@ def test_matchers_of_a_model_find_their_node(tmp_path: Path) -> None:
     model = rc.load_shipped("attn_only_2l")
     lowered = model.lower(seq_len=8)
     configured = rc.configure_transformer(lowered["t.bind_w"])
-    call = rc.bind_tokens(lowered | {"t.bind_w": configured}, rc.Array(torch.arange(8), "tokens"))
+    call = model.call(torch.arange(8), model=configured)
     texts = assert_matchers_work(call, tmp_path)
     assert 'rc.IterativeMatcher("a1")' in texts
     assert_matchers_work(rc.substitute_all_modules(call), tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,31 +12,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
-from scrub.graph import CheckpointError, Expr
-from scrub.models.config import TransformerConfig
-from scrub.models.lower import lower_transformer
+from scrub.graph import CheckpointError
+from scrub.models.loaded import LoadedModel
+from scrub.models.transformer_lens import from_transformer_lens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _FOLDER = Path(__file__).parent
+_SIZES = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx")
 
 
 @dataclass(frozen=True)
-class ShippedModel:
+class ShippedModel(LoadedModel):
     """A trained model with its tokenizer.
 
     Attributes:
         name: of its folder.
-        config: sizes and options.
-        weights: in TransformerLens' layout.
         info: everything that the training script recorded: seed, corpus digests, scores, candidates.
+        state_dict: its weights in TransformerLens' layout, which `weights` shares.
     """
 
-    name: str
-    config: TransformerConfig
-    weights: dict[str, torch.Tensor]
-    info: dict[str, Any]
+    name: str = ""
+    info: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    state_dict: dict[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor], repr=False)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -45,14 +44,10 @@ class ShippedModel:
 
         return Tokenizer.from_file(str(_FOLDER / self.name / "tokenizer.json"))
 
-    def lower(self, *, seq_len: int | None = None) -> dict[str, Expr]:
-        """The model as expressions; see `lower_transformer`."""
-        return lower_transformer(self.weights, self.config, seq_len=seq_len)
-
     @property
     def induction_candidates(self) -> torch.Tensor:
         """bool [d_vocab]: tokens after which induction is likely, by the rule recorded in `info`."""
-        chosen = torch.zeros(self.config.d_vocab, dtype=torch.bool)
+        chosen = torch.zeros(self.architecture.d_vocab, dtype=torch.bool)
         chosen[torch.tensor(self.info["induction_candidates"])] = True
         return chosen
 
@@ -60,7 +55,7 @@ class ShippedModel:
 def load_shipped(name: str, *, dtype: torch.dtype = torch.float32) -> ShippedModel:
     """A model that ships with the package, its half-precision weights converted to `dtype`.
 
-    >>> load_shipped("attn_only_2l").config.n_layers
+    >>> load_shipped("attn_only_2l").architecture.n_layers
     2
     """
     folder = _FOLDER / name
@@ -68,8 +63,13 @@ def load_shipped(name: str, *, dtype: torch.dtype = torch.float32) -> ShippedMod
         known = sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
         raise CheckpointError(f"no model named {name!r} ships with scrub", expected=known, found=name)
     info = json.loads((folder / "config.json").read_text())
-    config = TransformerConfig.from_dict(
-        {field.name: info[field.name] for field in dataclasses.fields(TransformerConfig)}
-    )
+    config = {field: info[field] for field in _SIZES} | {
+        "eps": info["norm_eps"],
+        "normalization_type": info["normalization"].upper(),
+        "positional_embedding_type": info["positions"],
+        "attn_only": True,
+    }
     weights = {key: value.to(dtype) for key, value in load_file(folder / "model.safetensors").items()}
-    return ShippedModel(name, config, weights, info)
+    loaded = from_transformer_lens(weights, config)
+    given = {f.name: getattr(loaded, f.name) for f in dataclasses.fields(loaded)}
+    return ShippedModel(**given, name=name, info=info, state_dict=weights)

@@ -12,7 +12,8 @@ import torch
 import scrub as rc
 from scrub.compiler.ops.attention import Attention, attended
 from scrub.graph import Expr
-from scrub.models.modules import MASKED_SCORE, attention_head_spec
+from scrub.models import Attention as Options
+from scrub.models.parts.attention import MASKED_SCORE, head_spec
 from tests.compiler.cases import check_case, make_case
 from tests.compiler.passes.lowered import Lowered, array, random, symbol
 
@@ -225,7 +226,7 @@ def _full(tensor: torch.Tensor, present: tuple[bool, ...]) -> torch.Tensor:
 def test_heads_of_the_model_library(passes: tuple[str, ...]) -> None:
     """Heads over shared inputs, a 0/1 mask turned into a bias, keys for groups of queries; the output is summed."""
     seq, d_model, d_head, groups, per_group = 4, 6, 3, 2, 3
-    spec = attention_head_spec(seq, d_model, d_head)
+    spec = head_spec(Options(1, 1, d_head, d_head**-0.5), seq, d_model)
     x = symbol("x", seq, d_model)
     weights = {
         "q": array(per_group, groups, d_model, d_head, seed=1),

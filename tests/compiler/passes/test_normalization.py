@@ -14,7 +14,8 @@ from scrub.compiler import compile as compile_expressions
 from scrub.compiler.ops.normalization import Normalized
 from scrub.graph import Expr
 from scrub.graph.functions.power import Pow
-from scrub.models.modules import layer_norm_spec
+from scrub.models import Norm
+from scrub.models.parts.norms import norm_spec
 from tests.compiler.cases import check_case, make_case
 from tests.compiler.passes.lowered import Lowered, array, random, symbol
 
@@ -197,7 +198,7 @@ def test_norms_that_are_computed_together_with_weights_of_their_own() -> None:
 @pytest.mark.parametrize(("n", "seq", "d"), [(0, 2, 3), (2, 0, 3), (1, 1, 1), (3, 2, 1)])
 def test_sizes_of_one_and_zero(n: int, seq: int, d: int) -> None:
     x, w, b = symbol("x", seq, d), array(d), array(d, seed=1)
-    norm = rc.Module(layer_norm_spec(seq, d, 1e-5), "norm", **{"ln.input": x, "ln.w": w, "ln.b": b})
+    norm = rc.Module(norm_spec(Norm(), seq, d), "norm", **{"ln.input": x, "ln.w": w, "ln.b": b})
     program = compile_expressions(norm, batched=[x], passes=("normalization",))
     tensor = random(n, seq, d)
     want = F.layer_norm(tensor, (d,), w.value, b.value, 1e-5)
@@ -207,7 +208,7 @@ def test_sizes_of_one_and_zero(n: int, seq: int, d: int) -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2), (torch.float16, 3e-3)])
 def test_lower_precision(dtype: torch.dtype, tolerance: float) -> None:
     x, w, b = symbol("x", 7, 64), array(64, dtype=dtype), array(64, seed=1, dtype=dtype)
-    norm = rc.Module(layer_norm_spec(7, 64, 1e-5), "norm", **{"ln.input": x, "ln.w": w, "ln.b": b})
+    norm = rc.Module(norm_spec(Norm(), 7, 64), "norm", **{"ln.input": x, "ln.w": w, "ln.b": b})
     low = Lowered(norm, ("normalization",), dtypes={x: dtype})
     assert low.count(Normalized) == 1
     tensor = random(7, 64, seed=2, dtype=dtype)

@@ -1,0 +1,152 @@
+"""A model that has been loaded: its architecture and weights, and the expression of its logits on given inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from scrub.graph import Array, CheckpointError, Expr, Module, Size
+from scrub.models.architecture import Architecture
+from scrub.models.embedding import embedded_patches, embedded_tokens
+from scrub.models.inputs import attention_inputs
+from scrub.models.lower import lower_transformer
+from scrub.rewrite import module_new_bind
+
+Input = Expr | torch.Tensor
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A transformer with its weights, in the names of the expression.
+
+    Attributes:
+        architecture: sizes and options.
+        weights: expression name -> tensor; views of what the model was loaded from.
+        family: `model_type`, or "transformer_lens".
+        config: what it was loaded with.
+        components: expression name -> name of the Hugging Face module, see `Family.components`.
+        notes: what in the config has no effect here.
+        source: where the tokenizer is, if anywhere.
+    """
+
+    architecture: Architecture
+    weights: Mapping[str, torch.Tensor] = field(repr=False)
+    family: str = "transformer"
+    config: Any = field(default=None, repr=False)
+    components: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    notes: tuple[str, ...] = ()
+    source: str | None = None
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, from `transformers`.
+
+        Raises:
+            CheckpointError: the model was loaded from a module or a config, which have none.
+        """
+        if self.source is None:
+            raise CheckpointError(
+                "this model was loaded without a tokenizer",
+                hint="load it from a folder that holds one, or use transformers.AutoTokenizer",
+            )
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.source)  # pyright: ignore[reportUnknownMemberType]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights."""
+        return self.weights["t.w.unembed"].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of its weights."""
+        return self.weights["t.w.unembed"].device
+
+    def lower(self, *, seq_len: Size | None = None) -> dict[str, Expr]:
+        """The model as expressions; see `lower_transformer`."""
+        return lower_transformer(self.weights, self.architecture, seq_len=seq_len)
+
+    def call(
+        self,
+        tokens: Input,
+        *,
+        attention_mask: Input | None = None,
+        position_ids: Input | None = None,
+        token_type_ids: Input | None = None,
+        model: Expr | None = None,
+        name: str = "t.call",
+    ) -> Module:
+        """The logits on tokens: embeds them, and binds masks and positions.
+
+        All inputs may have batch axes in front, and may be expressions (symbols, random variables) as well as tensors.
+
+        Args:
+            tokens: [*batch, seq] int64; for a model of images, pixels [*batch, channels, height, width].
+            attention_mask: [*batch, seq], 1 for tokens and 0 for padding, on either side; None: no padding.
+            position_ids: [*batch, seq] int64; None: what the model does by itself, 0, 1, 2, ... for most.
+            token_type_ids: [*batch, seq] int64, for models that have token types; None: all 0.
+            model: a rewritten `t.bind_w` to call instead.
+            name: of the result.
+
+        Returns:
+            [*batch, seq, n_logits], or [*batch, n_logits] for a classifier. At padding, values mean nothing.
+
+        Raises:
+            CheckpointError: a token or position that the model does not have, too many of them, or an input it does
+                not take.
+
+        >>> from scrub.models import load_shipped
+        >>> load_shipped("attn_only_2l").call(torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])).shape
+        (2, 4, 2048)
+        """
+        a = self.architecture
+        x = _as_expr(tokens, "tokens")
+        mask, positions, types = (
+            None if value is None else _as_expr(value, what)
+            for value, what in (
+                (attention_mask, "attention_mask"),
+                (position_ids, "position_ids"),
+                (token_type_ids, "token_type_ids"),
+            )
+        )
+        arrays = self.embedding_arrays
+        if a.embedding.patches is not None:
+            embedded = embedded_patches(a, arrays, x)
+        else:
+            embedded = embedded_tokens(a, arrays, x, mask, positions, types)
+        seq = int(embedded.shape[-2])
+        bound = self.lower(seq_len=seq)["t.bind_w"] if model is None else model
+        _check_length(bound, seq, x)
+        inputs = {"t.input": embedded}
+        inputs |= attention_inputs(a, arrays, seq, mask, positions, dtype=self.dtype, device=self.device)
+        free = {symbol.name for symbol in bound.free_symbols}
+        return module_new_bind(bound, *((key, value) for key, value in inputs.items() if key in free), name=name)
+
+    @cached_property
+    def embedding_arrays(self) -> dict[str, Array]:
+        """The arrays that embed tokens and positions, by name."""
+        from scrub.models.lower import embedding_weights
+
+        return {str(s.name): Array(self.weights[str(s.name)], s.name) for s in embedding_weights(self.architecture)}
+
+
+def _check_length(model: Expr, seq: int, tokens: Expr) -> None:
+    """Raise if the model was lowered for another length."""
+    (lowered_for, *_) = (s.shape[-2] for s in model.free_symbols if s.name == "t.input")
+    if isinstance(lowered_for, int) and lowered_for != seq:
+        raise CheckpointError(
+            f"the model was lowered for {lowered_for} tokens, {tokens!r} has {seq}",
+            nodes=[model, tokens],
+            expected=lowered_for,
+            found=seq,
+            hint=f"lower it with seq_len={seq}, or without seq_len for any length",
+        )
+
+
+def _as_expr(value: Input, name: str) -> Expr:
+    return Array(value, name) if isinstance(value, torch.Tensor) else value
