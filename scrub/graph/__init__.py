@@ -31,6 +31,7 @@ from scrub.graph.errors import (
     SampleSpecError,
     ScrubError,
     ShapeError,
+    SplitError,
     UnboundSymbolError,
     UndefinedRatioError,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "SetSymbolicShape",
     "Shape",
     "ShapeError",
+    "SplitError",
     "Size",
     "StoredCumulantVar",
     "Symbol",

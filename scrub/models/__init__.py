@@ -14,6 +14,7 @@ from scrub.models.architecture import (
     Transform,
 )
 from scrub.models.configure import To, check_equal, configure_transformer
+from scrub.models.exported import ATEN, ExportedModel, aten, from_torch
 from scrub.models.families import FAMILIES, Family, Source, register
 from scrub.models.heads import head_input, split_heads, split_keys
 from scrub.models.loaded import LoadedModel
@@ -22,14 +23,25 @@ from scrub.models.losses import negative_log_likelihood
 from scrub.models.lower import lower_transformer, weight_symbols
 from scrub.models.shipped import ShippedModel, load_shipped
 from scrub.models.stdlib_text import documents, held_out_sequences
+from scrub.models.splits import (
+    components_per_reader,
+    flatten_residual,
+    split_axis,
+    split_contraction,
+    split_neurons,
+    split_positions,
+    split_subspace,
+)
 from scrub.models.transformer_lens import from_transformer_lens
 
 __all__ = [
+    "ATEN",
     "FAMILIES",
     "Architecture",
     "Attention",
     "Embedding",
     "Experts",
+    "ExportedModel",
     "Family",
     "Layer",
     "LoadedModel",
@@ -42,9 +54,13 @@ __all__ = [
     "Source",
     "To",
     "Transform",
+    "aten",
     "check_equal",
+    "components_per_reader",
     "configure_transformer",
     "documents",
+    "flatten_residual",
+    "from_torch",
     "from_transformer_lens",
     "head_input",
     "held_out_sequences",
@@ -53,7 +69,12 @@ __all__ = [
     "lower_transformer",
     "negative_log_likelihood",
     "register",
+    "split_axis",
+    "split_contraction",
     "split_heads",
     "split_keys",
+    "split_neurons",
+    "split_positions",
+    "split_subspace",
     "weight_symbols",
 ]

@@ -156,7 +156,8 @@ class Layer:
         out = out_norm(mid + m_out_norm(mlp(m_norm(mid))))
 
     where a norm that is None is left out. If `is_parallel` the MLP reads x instead of mid. If `adds_to_normed`, what
-    attention and MLP write is added to what they read, a_norm(x) and m_norm(mid), instead of x and mid (BLOOM).
+    attention and MLP write is added to what they read, a_norm(x) and m_norm(mid), instead of x and mid (BLOOM);
+    such a block is not parallel. If `shares_norm`, the MLP reads a_norm(x), and there is no m_norm (GPT-J).
     """
 
     attention: Attention
@@ -169,6 +170,13 @@ class Layer:
     out_norm: Norm | None = None
     is_parallel: bool = False
     adds_to_normed: bool = False
+    shares_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_parallel and self.adds_to_normed:
+            raise CheckpointError("a parallel block adds to its input", expected="adds_to_normed=False", found=True)
+        if self.shares_norm and (not self.is_parallel or self.m_norm is not None):
+            raise CheckpointError("only the MLP of a parallel block, without a norm of its own, shares a norm")
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,16 @@ def weights_on_meta(architecture: Architecture, dtype: torch.dtype) -> dict[str,
 def computed_weights(architecture: Architecture, *, like: torch.Tensor) -> dict[str, torch.Tensor]:
     """What the expression takes for weights but checkpoints do not hold: the slopes of ALiBi."""
     return {
-        f"a{number}{_COMPUTED}": torch.tensor(slopes, dtype=like.dtype, device=like.device).unflatten(
-            0, layer.attention.query_axes
-        )
+        f"a{number}{_COMPUTED}": _per_query_head(torch.tensor(slopes, dtype=like.dtype, device=like.device), layer)
         for number, layer in enumerate(architecture.layers)
         if (slopes := layer.attention.alibi_slopes) is not None
     }
+
+
+def _per_query_head(values: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """[heads] as [*query_axes]: head `g * n + i` is number i of group g."""
+    axes = layer.attention.query_axes
+    return values.view(axes[::-1]).transpose(0, -1)
 
 
 def read_folder(folder: Path, family: Family, config: Any, class_name: str) -> dict[str, torch.Tensor]:
@@ -127,21 +131,18 @@ def _mapped(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _mapped_file(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of a file, all of them views of one mapping of it, so that neighbours can be seen as one tensor."""
-    from safetensors import safe_open
+    import safetensors
 
-    with file.open("rb") as raw:
+    safe_open: Any = safetensors.safe_open
+    with safe_open(file, framework="pt") as opened, file.open("rb") as raw:
         size = int.from_bytes(raw.read(8), "little")
         header: dict[str, Any] = json.loads(raw.read(size))
-    storage = torch.UntypedStorage.from_file(str(file), shared=False, nbytes=file.stat().st_size)
-    with safe_open(file, framework="pt") as opened:
+        data = torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
         for name in opened.keys():  # noqa: SIM118
-            alone = opened.get_tensor(name)
-            start = 8 + size + int(header[name]["data_offsets"][0])
-            if start % alone.element_size():
-                yield name, alone
-            else:
-                at = torch.empty(0, dtype=alone.dtype)
-                yield name, at.set_(storage, start // alone.element_size(), alone.shape, alone.stride())
+            alone: torch.Tensor = opened.get_tensor(name)
+            start, end = (8 + size + int(offset) for offset in header[name]["data_offsets"])
+            is_aligned = start % alone.element_size() == 0
+            yield name, data[start:end].view(alone.dtype).view(alone.shape) if is_aligned else alone
 
 
 def _place(name: str, architecture: Architecture) -> tuple[str, int, Layer]:

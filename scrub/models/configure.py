@@ -14,11 +14,17 @@ import torch
 from scrub.compiler import evaluate_many
 from scrub.graph import Add, Array, CheckpointError, Expr, HeadSplitError, Module, ScrubError, postorder
 from scrub.models.heads import HeadGroup, n_heads_of, split_heads
-from scrub.rewrite import Regex, bind, partially_substitute, substitute
+from scrub.models.splits import flatten_residual
+from scrub.rewrite import Matcher, Regex, bind, partially_substitute, substitute
 
 SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
 _WEIGHTS_OF_THE_WHOLE = ("t.w.", "t.b.")
-_PART_OF_BLOCK = Regex(r"^([am]\.(norm|p_bias|out_norm)|b\.mid(_norm)?)$")
+_BLOCK, _ATTENTION = Regex(r"^b\d+$"), Regex(r"^a\d+$")
+_READER = Regex(r"^([am]\d+(\.norm)?|b\d+(\.mid_norm)?|final\.norm)$")
+_READS = {"ln.input", "a.input", "m.input"}
+_STREAM = Matcher(Regex(r"^(t\.input|b\d+(\.mid(_norm)?)?)$"))
+_RESIDUAL = Regex(r"\.resid$")
+_PART_OF_BLOCK = Regex(r"^([am]\.(norm|p_bias|out_norm)|b\.(mid(_norm)?|out))$")
 
 
 class To(IntEnum):
@@ -55,7 +61,8 @@ def configure_transformer(
             {layer: [(heads, name), ...]} with groups that partition the heads. An int drops the head axis, a slice or
             list keeps it and sums.
         use_pull_up_head_split: give each group its own inputs, by dissolving the attention modules that are split.
-        use_flatten_res: make the input of every norm one sum of all that was written to the residual stream.
+        use_flatten_res: make what every norm, attention and MLP reads of the residual stream one sum of all that was
+            written to it, `{reader}.resid`. In a model with norms on the stream (BERT) it is flat from norm to norm.
         check_valid: evaluate before and after on random inputs and raise on a difference.
 
     Raises:
@@ -69,7 +76,7 @@ def configure_transformer(
     ('a1.first' [4, 256] Module, 'a1.rest' [4, 256] Einsum abc->bc)
     """
     module = expr.cast(Module)
-    n_layers = len([block for block in module.get(Regex(r"^b\d+$")) if isinstance(block, Module)])
+    n_layers = len([block for block in module.get(_BLOCK) if isinstance(block, Module)])
     if not n_layers:
         raise CheckpointError(
             "this is no lowered transformer: it has no modules b0, b1, ...",
@@ -79,17 +86,19 @@ def configure_transformer(
     groups = _resolve_split(split_by_head_config, module, n_layers)
     inner = {s.name or "" for s in module.bindings if not (s.name or "").startswith(_WEIGHTS_OF_THE_WHOLE)}
     result: Expr = partially_substitute(module, inner)
-    needs_blocks_dissolved = to > To.BLOCK or groups or use_flatten_res
-    for layer in range(n_layers):
-        if needs_blocks_dissolved:
-            result = result.update(f"b{layer}", lambda block, layer=layer: _dissolve_block(block, layer))
-        if layer in groups:
-            chosen = groups[layer]
-            result = result.update(f"a{layer}", lambda a, chosen=chosen: _split_attention(a, chosen))
-        if to == To.ATTN_HEAD_MLP_NORM or (use_pull_up_head_split and layer in groups):
-            result = result.update(f"a{layer}", substitute)
+    if to > To.BLOCK or groups or use_flatten_res:
+        result = result.update(_BLOCK, _dissolve_block)
     if use_flatten_res:
-        result = result.update(Regex(r"^(a\d+|final)\.norm$"), _flatten_input)
+        result = result.update(_READER, _as_sum)
+    if groups:
+        split = {f"a{layer}": chosen for layer, chosen in groups.items()}
+        result = result.update(set(split), lambda a: _split_attention(a, split[str(a.name)]))
+    if to == To.ATTN_HEAD_MLP_NORM:
+        result = result.update(_ATTENTION, substitute)
+    elif use_pull_up_head_split and groups:
+        result = result.update({f"a{layer}" for layer in groups}, substitute)
+    if use_flatten_res:
+        result = result.update(_RESIDUAL, flatten_residual())
     if check_valid:
         check_equal(_with_causal_mask(expr), _with_causal_mask(result))
     return result
@@ -158,12 +167,14 @@ def _every_head(module: Module, layer: int) -> list[HeadGroup]:
     return [(head, f"h{head}") for head in range(n_heads_of(block.get_unique("a.head.on_inp").cast(Module)))]
 
 
-def _dissolve_block(block: Expr, layer: int) -> Expr:
+def _dissolve_block(block: Expr) -> Expr:
     """The block inlined, with its layer in the names of its parts. What is bound to it keeps its own names."""
-    module = block.cast(Module)
-    body = module.body.update(_PART_OF_BLOCK, lambda n: n.rename((n.name or "").replace(".", f"{layer}.", 1)))
+    if not isinstance(block, Module):
+        return block
+    layer = (block.name or "").removeprefix("b")
+    body = block.body.update(_PART_OF_BLOCK, lambda n: n.rename((n.name or "").replace(".", f"{layer}.", 1)))
     body = body.update({"a", "m"}, lambda n: n.rename(f"{n.name}{layer}"))
-    return substitute(module.with_children((body, *module.args)))
+    return substitute(block.with_children((body, *block.args)))
 
 
 def _split_attention(attention: Expr, groups: Sequence[HeadGroup]) -> Expr:
@@ -171,24 +182,12 @@ def _split_attention(attention: Expr, groups: Sequence[HeadGroup]) -> Expr:
     return module.with_children((split_heads(module.body, groups, layer=module.name or "a"), *module.args))
 
 
-def _flatten_input(norm: Expr) -> Expr:
-    module = norm.cast(Module)
-    bindings = module.bindings
+def _as_sum(reader: Expr) -> Expr:
+    """What the reader takes of the residual stream, as a sum called `{reader}.resid`."""
+    if not isinstance(reader, Module):
+        return reader
     args = [
-        Add(*_terms(arg), name=f"{module.name}.resid") if symbol.name == "ln.input" else arg
-        for symbol, arg in bindings.items()
+        Add(arg, name=f"{reader.name}.resid") if s.name in _READS and _STREAM(arg) else arg
+        for s, arg in reader.bindings.items()
     ]
-    return module.with_children((module.body, *args))
-
-
-def _terms(expr: Expr) -> list[Expr]:
-    """What a nested sum adds up, left to right."""
-    terms: list[Expr] = []
-    stack = [expr]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Add) and all(child.shape == node.shape for child in node.children):
-            stack.extend(reversed(node.children))
-        else:
-            terms.append(node)
-    return terms
+    return reader.with_children((reader.body, *args))

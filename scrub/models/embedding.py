@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 
@@ -73,19 +74,30 @@ def counted_positions(mask: Expr, seq: int, *, at_padding: Literal[-1, 0] = -1) 
     ones = torch.ones(seq, seq, dtype=torch.int64, device=device)
     shown = mask if mask.dtype == torch.int64 else cast_to(mask, torch.int64)
     counts = on_last_axes("... k, k q -> ... q", shown, Array(ones.triu(), "t.up_to"), name="t.counts")
-    masked = on_last_axes("... q, ... q -> ... q", counts, shown)
-    return Add(masked, Array(torch.full((), -1, dtype=torch.int64, device=device)), name="t.positions")
+    one_less = Array(torch.full((), -1, dtype=torch.int64, device=device))
+    if at_padding == 0:
+        return on_last_axes("... q, ... q -> ... q", Add(counts, one_less), shown, name="t.positions")
+    return Add(on_last_axes("... q, ... q -> ... q", counts, shown), one_less, name="t.positions")
 
 
 def embedded_patches(architecture: Architecture, arrays: Mapping[str, Expr], pixels: Expr) -> Expr:
-    """`t.embeds` [*batch, 1 + patches, d_model] of images [*batch, channels, height, width]."""
+    """`t.embeds` [*batch, 1 + patches, d_model] of images [*batch, channels, height, width].
+
+    Rows and columns on the right and below that fill no patch are left out, as a convolution leaves them out.
+    """
     patches = architecture.embedding.patches
     expected = None if patches is None else (patches.n_channels, *patches.image)
     if patches is None or pixels.shape[-3:] != expected:
         raise CheckpointError(
-            f"{pixels!r} is no image of this model", nodes=[pixels], expected=expected, found=pixels.shape[-3:]
+            f"{pixels!r} is no image of this model, whose images are {expected}",
+            nodes=[pixels],
+            expected=expected,
+            found=pixels.shape[-3:],
         )
     p, q = patches.patch
+    height, width = (size - size % side for size, side in zip(patches.image, patches.patch, strict=True))
+    if (height, width) != patches.image:
+        pixels = pixels.index((*[slice(None)] * (pixels.ndim - 2), slice(height), slice(width)), name="t.cropped")
     cut = rearrange_last_axes(pixels, "... c (h p) (w q) -> ... (h w) c p q", "t.patches", p=p, q=q)
     product = on_last_axes("... n c p q, c p q d -> ... n d", cut, arrays["t.w.patches"], name="t.patches.lin")
     embedded = Add(product, arrays["t.b.patches"], name="t.patch_embeds")
@@ -93,6 +105,23 @@ def embedded_patches(architecture: Architecture, arrays: Mapping[str, Expr], pix
     token = repeat_axes(token, pixels.shape[:-3])
     both = Concat(token, embedded, axis=embedded.ndim - 2, name="t.with_class_token")
     return Add(both, arrays["t.w.pos_embeds"], name="t.embeds")
+
+
+def check_inputs(architecture: Architecture, tokens: Expr, others: Mapping[str, Expr]) -> None:
+    """Raise for an input that the model does not take, or that does not go with the tokens."""
+    for name, value in others.items():
+        if architecture.embedding.patches is not None:
+            raise CheckpointError(f"a model of images takes no {name}", nodes=[value], hint=f"leave out {name}")
+        if tokens.ndim and (not value.ndim or value.shape[-1] != tokens.shape[-1]):
+            raise CheckpointError(
+                f"{name} {value!r} does not go with {tokens!r}",
+                nodes=[value, tokens],
+                expected=f"[*batch, {tokens.shape[-1]}]",
+                found=value.shape,
+                hint=f"give one entry of {name} for each token",
+            )
+        if name == "attention_mask":
+            check_range(value, 2, "entry")
 
 
 def check_sequence(architecture: Architecture, tokens: Expr) -> int:

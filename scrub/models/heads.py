@@ -13,6 +13,7 @@ import torch
 
 from scrub.graph import Add, Array, Einsum, Expr, HeadSplitError, I, Module, Rearrange, Symbol
 from scrub.graph.index import IndexEntry
+from scrub.models.splits import Group, partition
 from scrub.rewrite import IterativeMatcher, restrict
 
 HeadGroup = tuple[IndexEntry, str]
@@ -39,42 +40,14 @@ def split_heads(attention: Expr, groups: Sequence[HeadGroup], *, layer: str) -> 
     """
     summed = attention.cast(Einsum)
     heads = summed.children[0].cast(Module)
-    check_partition(groups, n_heads_of(heads), layer)
-    return Add(*(_group(heads, entry, f"{layer}.{label}") for entry, label in groups), name=attention.name)
+    n_heads = n_heads_of(heads)
+    parts = partition(groups, n_heads, where=layer, noun="head", from_end=False, error=HeadSplitError)
+    return Add(*(_group(heads, part, f"{layer}.{part.label}") for part in parts), name=attention.name)
 
 
 def n_heads_of(heads: Module) -> int:
     """Number of query heads of a batched call of the head module: its batch axes, [heads] or [of a group, groups]."""
     return math.prod(int(size) for size in heads.shape[: heads.ndim - heads.body.ndim])
-
-
-def check_partition(groups: Sequence[HeadGroup], n_heads: int, layer: str) -> None:
-    """Raise unless the groups partition the heads and have names of their own."""
-    owner: dict[int, str] = {}
-    for entry, label in groups:
-        for head in _heads_of(entry, n_heads, layer, label):
-            if head in owner:
-                raise HeadSplitError(
-                    f"{layer}: head {head} is in group {owner[head]!r} and in group {label!r}",
-                    expected="each head in one group",
-                    found=head,
-                    hint="take it out of one of them",
-                )
-            owner[head] = label
-    missing = sorted(set(range(n_heads)) - set(owner))
-    if missing:
-        raise HeadSplitError(
-            f"{layer}: heads {missing} are in no group",
-            expected=list(range(n_heads)),
-            found=sorted(owner),
-            hint=f"add a group, for example ({missing}, 'rest')",
-        )
-    labels = [label for _, label in groups]
-    repeated = [label for label in labels if labels.count(label) > 1]
-    if repeated:
-        raise HeadSplitError(
-            f"{layer}: two groups are named {repeated[0]!r}", found=repeated[0], hint="rename one of them"
-        )
 
 
 def split_keys(masks: Mapping[str, torch.Tensor]) -> Callable[[Expr], Expr]:
@@ -148,21 +121,22 @@ def _as_mask(mask: torch.Tensor) -> torch.Tensor:
     return is_yes if bool((is_yes | (mask == 0)).all()) else mask
 
 
-def _group(heads: Module, entry: IndexEntry, name: str) -> Expr:
+def _group(heads: Module, group: Group, name: str) -> Expr:
     """The heads of a group: one without head axis, or several along one axis, summed.
 
     Where heads share keys and values, head `g * n + i` is entry [i, g] of the query's axes and entry [g] of the key's.
     """
     batch = tuple(int(size) for size in heads.shape[: heads.ndim - heads.body.ndim])
+    head = group.positions[0]
     if len(batch) == 1:
-        at: dict[int, tuple[IndexEntry, ...]] = {0: (), 1: (entry,)}
-    elif isinstance(entry, int):
-        at = {0: (), 1: (entry // batch[0],), 2: (entry % batch[0], entry // batch[0])}
+        at: dict[int, tuple[IndexEntry, ...]] = {0: (), 1: (group.entry,)}
+    elif group.is_single:
+        at = {0: (), 1: (head // batch[0],), 2: (head % batch[0], head // batch[0])}
     else:
-        return _grouped(heads, _heads_of(entry, math.prod(batch), name, name), batch[0], name)
+        return _grouped(heads, group.positions, batch[0], name)
     args = [arg.index(at[arg.ndim - symbol.ndim]) if arg.ndim > symbol.ndim else arg for symbol, arg in _bound(heads)]
     call = heads.with_children((heads.body, *args))
-    if isinstance(entry, int):
+    if group.is_single:
         return call.rename(name)
     return Einsum.from_string("h s d -> s d", call, name=name)
 
@@ -183,26 +157,3 @@ def _grouped(heads: Module, chosen: Sequence[int], per_group: int, name: str) ->
 
 def _bound(heads: Module) -> list[tuple[Symbol, Expr]]:
     return list(heads.bindings.items())
-
-
-def _heads_of(entry: IndexEntry, n_heads: int, layer: str, label: str) -> list[int]:
-    if isinstance(entry, slice):
-        start, stop, step = entry.indices(n_heads)
-        if (entry.stop or 0) > n_heads or (entry.start or 0) >= n_heads or step != 1:
-            raise HeadSplitError(
-                f"{layer}: group {label!r} takes heads {entry.start}:{entry.stop}, there are {n_heads}",
-                expected=f"heads 0 to {n_heads - 1}",
-                found=entry,
-                hint=f"heads count from 0 to {n_heads - 1}",
-            )
-        return list(range(start, stop))
-    heads = [entry] if isinstance(entry, int) else [int(head) for head in entry]
-    for head in heads:
-        if not 0 <= head < n_heads:
-            raise HeadSplitError(
-                f"{layer}: group {label!r} takes head {head}, there are {n_heads}",
-                expected=f"0 to {n_heads - 1}",
-                found=head,
-                hint=f"heads count from 0 to {n_heads - 1}",
-            )
-    return heads

@@ -9,7 +9,7 @@ import torch
 from scrub.graph import Array, CheckpointError, Expr, GeneralFunction, cast_to
 from scrub.models.architecture import Architecture, Attention, RotaryTable
 from scrub.models.embedding import check_range, counted_positions, position_embeddings
-from scrub.models.parts.attention import rotary_symbols
+from scrub.models.parts.attention import MASKED_SCORE, rotary_symbols
 from scrub.models.parts.einsums import on_last_axes
 from scrub.models.tables import cos_and_sin
 
@@ -33,7 +33,11 @@ def attention_inputs(
         mask: [*batch, seq], 1 for tokens and 0 for padding.
         positions: [*batch, seq].
         dtype, device: of the model.
+
+    Raises:
+        CheckpointError: positions that the model does not have or take, or sequences too long for its ALiBi.
     """
+    _check_takes_positions(architecture, positions)
     inputs: dict[str, Expr] = {}
     for attention in dict.fromkeys(layer.attention for layer in architecture.layers):
         if attention.mask_name not in inputs:
@@ -44,10 +48,28 @@ def attention_inputs(
                 pair = _rotary(architecture, attention.rotary, attention.d_head, seq, positions, dtype, device)
                 inputs |= {str(symbol.name): value for symbol, value in zip((cos, sin), pair, strict=True)}
         if attention.alibi_slopes is not None and "a.alibi.positions" not in inputs:
+            _check_alibi_stays_below_masks(attention.alibi_slopes, seq)
             inputs["a.alibi.positions"] = _alibi_positions(seq, mask, dtype, device)
     if architecture.embedding.positions == "shortformer":
         inputs["a.pos_input"] = position_embeddings(architecture, arrays, seq, mask, positions)
     return inputs
+
+
+def _check_takes_positions(architecture: Architecture, positions: Expr | None) -> None:
+    a = architecture
+    is_embedded = a.embedding.positions != "none" and a.embedding.patches is None
+    if positions is None or is_embedded or any(layer.attention.rotary is not None for layer in a.layers):
+        return
+    raise CheckpointError("this model takes no positions", nodes=[positions], hint="leave out position_ids")
+
+
+def _check_alibi_stays_below_masks(slopes: tuple[float, ...], seq: int) -> None:
+    """Later keys are preferred by `slope` a position, which what is added to their scores as masked must outweigh."""
+    longest = int(-MASKED_SCORE / 2 / max(slopes))
+    if seq > longest:
+        raise CheckpointError(
+            f"sequences of {seq} tokens are too long for ALiBi here", expected=f"at most {longest}", found=seq
+        )
 
 
 def mask_of(attention: Attention, seq: int, mask: Expr | None, *, dtype: torch.dtype, device: torch.device) -> Expr:
@@ -95,9 +117,7 @@ def _rotary(
     if known is None:
         _check_same_at_any_length(rotary, at.numel(), positions)
     is_countable = positions is not None and at.numel() and at.device.type != "meta"
-    tables = cos_and_sin(
-        rotary, at, seq_len=int(at.max()) + 1 if is_countable else seq, d_head=d_head, dtype=dtype
-    )
+    tables = cos_and_sin(rotary, at, seq_len=int(at.max()) + 1 if is_countable else seq, d_head=d_head, dtype=dtype)
     cos, sin = (Array(table, name) for table, name in zip(tables, names, strict=True))
     if known is not None or positions is None:
         return cos, sin

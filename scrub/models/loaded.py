@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from scrub.graph import Array, CheckpointError, Expr, Module, Size
+from scrub.graph import CheckpointError, Expr, Module, Size
 from scrub.models.architecture import Architecture
-from scrub.models.embedding import embedded_patches, embedded_tokens
+from scrub.models.embedding import check_inputs, embedded_patches, embedded_tokens
 from scrub.models.inputs import attention_inputs
-from scrub.models.lower import lower_transformer
+from scrub.models.lower import Weight, as_expr, embedding_weights, lower_transformer
+from scrub.models.names import ComponentNames
 from scrub.rewrite import module_new_bind
 
-Input = Expr | torch.Tensor
+Input = torch.Tensor | Expr
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,21 @@ class LoadedModel:
 
     Attributes:
         architecture: sizes and options.
-        weights: expression name -> tensor; views of what the model was loaded from.
+        weights: expression name -> tensor, a view of what the model was loaded from; or an expression of such.
         family: `model_type`, or "transformer_lens".
         config: what it was loaded with.
         components: expression name -> name of the Hugging Face module, see `Family.components`.
+        stored: expression name -> name of the Hugging Face weight, without the number of the layer.
         notes: what in the config has no effect here.
         source: where the tokenizer is, if anywhere.
     """
 
     architecture: Architecture
-    weights: Mapping[str, torch.Tensor] = field(repr=False)
+    weights: Mapping[str, Weight] = field(repr=False)
     family: str = "transformer"
     config: Any = field(default=None, repr=False)
     components: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    stored: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     notes: tuple[str, ...] = ()
     source: str | None = None
 
@@ -55,17 +58,27 @@ class LoadedModel:
             )
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.source)  # pyright: ignore[reportUnknownMemberType]
+        tokenizers: Any = AutoTokenizer
+        return tokenizers.from_pretrained(self.source)
+
+    @cached_property
+    def names(self) -> ComponentNames:
+        """The names of its components: ours, TransformerLens' and Hugging Face's."""
+        return ComponentNames(self.architecture, self.components, self.stored)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of its weights."""
-        return self.weights["t.w.unembed"].dtype
+        return self._unembed.dtype or torch.get_default_dtype()
 
     @property
     def device(self) -> torch.device:
         """Of its weights."""
-        return self.weights["t.w.unembed"].device
+        return self._unembed.device or torch.device("cpu")
+
+    @property
+    def _unembed(self) -> Weight:
+        return self.weights["t.w.unembed"]
 
     def lower(self, *, seq_len: Size | None = None) -> dict[str, Expr]:
         """The model as expressions; see `lower_transformer`."""
@@ -105,9 +118,9 @@ class LoadedModel:
         (2, 4, 2048)
         """
         a = self.architecture
-        x = _as_expr(tokens, "tokens")
+        x = as_expr(tokens, "tokens")
         mask, positions, types = (
-            None if value is None else _as_expr(value, what)
+            None if value is None else as_expr(value, what)
             for value, what in (
                 (attention_mask, "attention_mask"),
                 (position_ids, "position_ids"),
@@ -115,6 +128,8 @@ class LoadedModel:
             )
         )
         arrays = self.embedding_arrays
+        given = {"attention_mask": mask, "position_ids": positions, "token_type_ids": types}
+        check_inputs(a, x, {what: value for what, value in given.items() if value is not None})
         if a.embedding.patches is not None:
             embedded = embedded_patches(a, arrays, x)
         else:
@@ -128,11 +143,13 @@ class LoadedModel:
         return module_new_bind(bound, *((key, value) for key, value in inputs.items() if key in free), name=name)
 
     @cached_property
-    def embedding_arrays(self) -> dict[str, Array]:
+    def embedding_arrays(self) -> dict[str, Expr]:
         """The arrays that embed tokens and positions, by name."""
-        from scrub.models.lower import embedding_weights
+        return {str(s.name): as_expr(self.weights[str(s.name)], s.name) for s in embedding_weights(self.architecture)}
 
-        return {str(s.name): Array(self.weights[str(s.name)], s.name) for s in embedding_weights(self.architecture)}
+    def weight_expressions(self) -> dict[str, Expr]:
+        """The weights as expressions, each under its name."""
+        return {name: as_expr(weight, name) for name, weight in self.weights.items()}
 
 
 def _check_length(model: Expr, seq: int, tokens: Expr) -> None:
@@ -146,7 +163,3 @@ def _check_length(model: Expr, seq: int, tokens: Expr) -> None:
             found=seq,
             hint=f"lower it with seq_len={seq}, or without seq_len for any length",
         )
-
-
-def _as_expr(value: Input, name: str) -> Expr:
-    return Array(value, name) if isinstance(value, torch.Tensor) else value

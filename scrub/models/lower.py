@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -24,7 +24,7 @@ from scrub.models.architecture import Architecture, Layer
 from scrub.models.parts.block import block_spec, block_weights
 from scrub.models.parts.norms import norm_weights, normed
 
-Weight = Callable[[Symbol], Expr]
+Weight = torch.Tensor | Expr
 
 
 def weight_symbols(architecture: Architecture) -> list[Symbol]:
@@ -78,7 +78,7 @@ def readout_weights(architecture: Architecture) -> list[Symbol]:
 
 
 def lower_transformer(
-    weights: Mapping[str, torch.Tensor], architecture: Architecture, *, seq_len: Size | None = None
+    weights: Mapping[str, Weight], architecture: Architecture, *, seq_len: Size | None = None
 ) -> dict[str, Expr]:
     """A transformer as expressions. Weights are shared, not copied.
 
@@ -112,7 +112,7 @@ def lower_transformer(
     bindings: dict[Symbol, Expr] = {}
 
     def bound(symbol: Symbol) -> Symbol:
-        bindings[symbol] = Array(weights[str(symbol.name)], symbol.name)
+        bindings[symbol] = as_expr(weights[str(symbol.name)], symbol.name)
         return symbol
 
     specs: dict[Layer, ModuleSpec] = {}
@@ -125,10 +125,15 @@ def lower_transformer(
     for symbol in readout_weights(a):
         bound(symbol)
     lowered: dict[str, Expr] = {"t.bind_w": Module.from_bindings(_read(a, residual), bindings, "t.bind_w")}
-    return lowered | {str(s.name): Array(weights[str(s.name)], s.name) for s in embedding_weights(a)}
+    return lowered | {str(s.name): as_expr(weights[str(s.name)], s.name) for s in embedding_weights(a)}
 
 
-def check_weights(weights: Mapping[str, torch.Tensor], architecture: Architecture) -> None:
+def as_expr(value: Weight, name: str | None) -> Expr:
+    """An expression as it is, a tensor as an array."""
+    return value if isinstance(value, Expr) else Array(value, name)
+
+
+def check_weights(weights: Mapping[str, Weight], architecture: Architecture) -> None:
     """Raise a `CheckpointError` that names every weight that is missing, unknown or of the wrong shape."""
     shapes = {str(symbol.name): symbol.shape for symbol in weight_symbols(architecture)}
     problems = [f"{name} is missing" for name in shapes if name not in weights]

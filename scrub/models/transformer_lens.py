@@ -6,6 +6,7 @@ Source: Nanda and Bloom 2022, TransformerLens; names and shapes are those of its
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -13,34 +14,21 @@ import torch
 from scrub.graph import CheckpointError
 from scrub.models.architecture import Architecture, Attention, Embedding, Layer, Mlp, Norm, Readout, RotaryTable
 from scrub.models.checkpoint import expression_weights
-from scrub.models.families.activations import ACTIVATIONS
 from scrub.models.families.family import Family, Source
+from scrub.models.lens_config import read_lens_config, refuse
+from scrub.models.lens_positions import alibi_multipliers, rotary_tables
 from scrub.models.loaded import LoadedModel
-from scrub.models.tables import plain_frequencies
 
 _BLOCK = "blocks.{l}"
-SOURCES = {
-    "t.w.tok_embeds": Source("embed.W_E"),
-    "t.w.pos_embeds": Source("pos_embed.W_pos"),
-    "t.embed_norm.w": Source("embed.ln.w"),
-    "t.embed_norm.b": Source("embed.ln.b"),
-    **{f"{part}.norm.{w}": Source(f"{_BLOCK}.{ln}.{w}") for part, ln in (("a", "ln1"), ("m", "ln2")) for w in "wb"},
-    **{
-        f"{part}.out_norm.{w}": Source(f"{_BLOCK}.{ln}_post.{w}")
-        for part, ln in (("a", "ln1"), ("m", "ln2"))
-        for w in "wb"
-    },
-    **{f"a.w.{part.lower()}": Source(f"{_BLOCK}.attn.W_{part}") for part in "QKVO"},
-    **{f"a.b.{part.lower()}": Source(f"{_BLOCK}.attn.b_{part}") for part in "QKVO"},
-    "m.w.in": Source(f"{_BLOCK}.mlp.W_in"),
-    "m.b.in": Source(f"{_BLOCK}.mlp.b_in"),
-    "m.w.gate": Source(f"{_BLOCK}.mlp.W_gate"),
-    "m.w.out": Source(f"{_BLOCK}.mlp.W_out"),
-    "m.b.out": Source(f"{_BLOCK}.mlp.b_out"),
-    "final.norm.w": Source("ln_final.w"),
-    "final.norm.b": Source("ln_final.b"),
-    "t.w.unembed": Source("unembed.W_U"),
-    "t.b.unembed": Source("unembed.b_U"),
+_ACTIVATIONS = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_new",
+    "gelu_fast": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "silu": "silu",
+    "solu": "solu",
+    "solu_ln": "solu",
 }
 _NORMS = {
     None: None,
@@ -49,111 +37,177 @@ _NORMS = {
     "RMS": Norm("rms"),
     "RMSPre": Norm("rms", weight=False),
 }
-_DEFAULTS: dict[str, Any] = {
-    "d_mlp": None,
-    "act_fn": None,
-    "eps": 1e-5,
-    "attn_only": False,
-    "normalization_type": "LN",
-    "positional_embedding_type": "standard",
-    "attention_dir": "causal",
-    "d_vocab_out": -1,
-    "use_attn_scale": True,
-    "attn_scale": -1.0,
-    "gated_mlp": False,
-    "parallel_attn_mlp": False,
-    "rotary_dim": None,
-    "rotary_base": 10000.0,
-    "rotary_adjacent_pairs": False,
-    "n_key_value_heads": None,
-    "output_logits_soft_cap": -1.0,
-    "attn_scores_soft_cap": -1.0,
-}
-_REQUIRED = ("n_layers", "n_heads", "d_model", "d_head", "d_vocab", "n_ctx")
+_FINAL_RMS = {"LN": "RMS", "LNPre": "RMSPre"}
+_POSITIONS = {"standard": "learned", "shortformer": "shortformer", "rotary": "none", "alibi": "none"}
+_BUFFERS = (".attn.mask", ".attn.IGNORE", ".attn.rotary_sin", ".attn.rotary_cos")
 
 
-def from_transformer_lens(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> LoadedModel:
-    """A model from a state dict of `HookedTransformer`. Weights are shared, not copied.
+def from_transformer_lens(weights: Mapping[str, torch.Tensor] | torch.nn.Module, config: Any = None) -> LoadedModel:
+    """A model from a state dict of `HookedTransformer`, or from the module. Weights are shared, not copied.
 
-    Biases are there where the state dict has them, so that models without some load as well.
+    Biases are there where the state dict has them, so that models without some load as well. With an `attention_mask`,
+    positions count the tokens that it shows; unlike `HookedTransformer`'s, bidirectional attention minds it too.
 
     Args:
-        weights: "embed.W_E", "blocks.0.attn.W_Q" [heads, d_model, d_head] and so on.
-        config: fields of `HookedTransformerConfig`; those that are missing have its defaults.
+        weights: "embed.W_E", "blocks.0.attn.W_Q" [heads, d_model, d_head] and so on; or a `HookedTransformer`.
+        config: fields of `HookedTransformerConfig` as a mapping, or that config; those that are missing have its
+            defaults. None: the module's own.
 
     Raises:
         CheckpointError: a weight is missing, unknown or of the wrong shape, or a field is not supported.
 
-    >>> from scrub.models import load_shipped
-    >>> load_shipped("attn_only_2l").architecture.n_heads
-    8
+    >>> sizes = {"n_layers": 0, "d_model": 4, "d_head": 2, "d_vocab": 3, "n_ctx": 5, "normalization_type": None}
+    >>> weights = {"embed.W_E": torch.ones(3, 4), "pos_embed.W_pos": torch.ones(5, 4), "unembed.W_U": torch.ones(4, 3)}
+    >>> from_transformer_lens(weights, sizes)
+    Traceback (most recent call last):
+        ...
+    scrub.graph.errors.CheckpointError: config field 'n_layers' is 0, which is not supported ...
     """
-    missing = [name for name in _REQUIRED if name not in config]
-    unknown = [name for name in config if name not in (*_REQUIRED, *_DEFAULTS)]
-    if missing or unknown:
-        problem = f"lacks {missing}" if missing else f"has fields that are not supported: {unknown}"
-        raise CheckpointError(f"the config {problem}", expected=[*_REQUIRED, *_DEFAULTS], found=list(config))
-    architecture = _architecture(_DEFAULTS | dict(config), weights)
-    family = Family("transformer_lens", (), lambda _config, _name: architecture, SOURCES, {}, ignored=_IGNORED)
-    return LoadedModel(architecture, expression_weights(family, architecture, weights), family.model_type, dict(config))
-
-
-_IGNORED = (".mask", ".IGNORE", ".rotary_sin", ".rotary_cos")
-
-
-def _architecture(c: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> Architecture:
-    norm = _choice(c, "normalization_type", _NORMS)
-    if norm is not None:
-        norm = Norm(norm.kind, c["eps"], norm.weight, norm.bias)
-    positions = c["positional_embedding_type"]
-    _choice(c, "positional_embedding_type", dict.fromkeys(("standard", "shortformer", "rotary")))
-    is_causal = _choice(c, "attention_dir", {"causal": True, "bidirectional": False})
-    rotary = None
-    if positions == "rotary":
-        width = c["rotary_dim"] or c["d_head"]
-        rotary = RotaryTable("rope", width, plain_frequencies(c["rotary_base"], width), c["rotary_adjacent_pairs"])
-    scale = c["d_head"] ** -0.5 if c["attn_scale"] < 0 else 1.0 / c["attn_scale"]
-    layers: list[Layer] = []
-    for number in range(c["n_layers"]):
-        block = f"blocks.{number}"
-        attention = Attention(
-            c["n_heads"],
-            c["n_key_value_heads"] or c["n_heads"],
-            c["d_head"],
-            scale if c["use_attn_scale"] else 1.0,
-            bias="".join(part.lower() for part in "QKVO" if f"{block}.attn.b_{part}" in weights),
-            rotary=rotary,
-            softcap=c["attn_scores_soft_cap"] if c["attn_scores_soft_cap"] > 0 else None,
-            is_causal=is_causal,
-            shortformer=positions == "shortformer",
+    if isinstance(weights, torch.nn.Module):
+        config = getattr(weights, "cfg", None) if config is None else config
+        weights = weights.state_dict()
+    if config is None:
+        raise CheckpointError(
+            "a state dict does not say what model it is of", expected="config", hint="give the fields of its config"
         )
-        mlp = None
-        if not c["attn_only"]:
-            act = _choice(c, "act_fn", ACTIVATIONS)
-            b_in, b_out = (f"{block}.mlp.b_{part}" in weights for part in ("in", "out"))
-            mlp = Mlp(c["d_mlp"] or 4 * c["d_model"], act, c["gated_mlp"], b_in, b_out)
-        layers.append(
-            Layer(attention, mlp, a_norm=norm, m_norm=norm if mlp else None, is_parallel=c["parallel_attn_mlp"])
-        )
-    softcap = c["output_logits_soft_cap"]
+    fields, given = read_lens_config(config)
+    dtype = weights["embed.W_E"].dtype if "embed.W_E" in weights else torch.get_default_dtype()
+    if fields.dtype not in (None, dtype):
+        refuse(fields, "dtype", expected=dtype, given=f"weights of {dtype}")
+    architecture = _architecture(fields, weights, dtype)
+    ignored = _BUFFERS if fields.positional_embedding_type != "alibi" else (*_BUFFERS, "pos_embed.W_pos")
+    family = Family("transformer_lens", (), lambda _config, _name: architecture, _sources(weights), {}, ignored=ignored)
+    return LoadedModel(architecture, expression_weights(family, architecture, weights), family.model_type, given)
+
+
+def _architecture(c: SimpleNamespace, weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Architecture:
+    norm = _norm(c, _choice(c, "normalization_type", _NORMS))
+    final = _norm(c, _NORMS[_FINAL_RMS.get(c.normalization_type, c.normalization_type)]) if c.final_rms else norm
+    positions = _choice(c, "positional_embedding_type", _POSITIONS)
+    is_learned = positions != "none"
+    tables = rotary_tables(c, dtype) if c.positional_embedding_type == "rotary" else {}
     return Architecture(
-        d_model=c["d_model"],
-        d_vocab=c["d_vocab"],
-        n_ctx=c["n_ctx"],
-        layers=tuple(layers),
+        d_model=c.d_model,
+        d_vocab=c.d_vocab,
+        n_ctx=c.n_ctx,
+        layers=tuple(_layer(c, number, norm, tables, weights) for number in range(c.n_layers)),
         embedding=Embedding(
-            {"standard": "learned", "shortformer": "shortformer", "rotary": "none"}[positions], c["n_ctx"]
+            positions,
+            c.n_ctx if is_learned else 0,
+            positions_from_mask=is_learned,
+            norm=Norm("ln", c.eps) if c.post_embedding_ln else None,
         ),
-        readout=Readout(norm, has_bias="unembed.b_U" in weights, softcap=softcap if softcap > 0 else None),
-        d_out=None if c["d_vocab_out"] < 0 else c["d_vocab_out"],
+        readout=Readout(final, has_bias="unembed.b_U" in weights, softcap=_cap(c.output_logits_soft_cap)),
+        d_out=c.d_vocab_out,
     )
 
 
-def _choice(config: Mapping[str, Any], field: str, choices: Mapping[Any, Any]) -> Any:
-    if config[field] not in choices:
-        raise CheckpointError(
-            f"config field {field!r} is {config[field]!r}, which is not supported",
-            expected=list(choices),
-            found=config[field],
-        )
-    return choices[config[field]]
+def _layer(
+    c: SimpleNamespace,
+    number: int,
+    norm: Norm | None,
+    tables: Mapping[str, RotaryTable],
+    weights: Mapping[str, torch.Tensor],
+) -> Layer:
+    block = f"blocks.{number}"
+    attn_type = c.attn_types[number] if c.use_local_attn else "global"
+    is_causal = _choice(c, "attention_dir", {"causal": True, "bidirectional": False})
+    divisor = c.attn_scale if c.use_attn_scale else 1.0
+    attention = Attention(
+        c.n_heads,
+        c.n_key_value_heads or c.n_heads,
+        c.d_head,
+        1.0 / (divisor * (number + 1 if c.scale_attn_by_inverse_layer_idx else 1)),
+        bias="".join(p.lower() for p in "QKVO" if {f"{block}.attn.b_{p}", f"{block}.attn._b_{p}"} & weights.keys()),
+        qk_norm=Norm("rms", c.eps) if c.use_qk_norm else None,
+        rotary=tables.get(attn_type),
+        alibi_slopes=alibi_multipliers(c.n_heads) if c.positional_embedding_type == "alibi" else None,
+        softcap=_cap(c.attn_scores_soft_cap),
+        is_causal=is_causal,
+        # HookedTransformer cuts the window out of the causal mask, and bidirectional attention has none.
+        window=c.window_size if attn_type == "local" and is_causal else None,
+        shortformer=c.positional_embedding_type == "shortformer",
+    )
+    mlp = None if c.attn_only else _mlp(c, {part for part in ("in", "out") if f"{block}.mlp.b_{part}" in weights})
+    after = norm and Norm("rms", c.eps) if c.use_normalization_before_and_after else None
+    return Layer(
+        attention,
+        mlp,
+        a_norm=norm,
+        a_out_norm=after,
+        m_norm=norm if mlp else None,
+        m_out_norm=after if mlp else None,
+        is_parallel=c.parallel_attn_mlp,
+    )
+
+
+def _mlp(c: SimpleNamespace, biases: set[str]) -> Mlp:
+    post_norm = None
+    if c.act_fn == "solu_ln":
+        if c.gated_mlp:
+            refuse(c, "act_fn", expected="solu", given="gated_mlp")
+        post_norm = _norm(c, _NORMS["LN" if c.normalization_type == "LN" else "LNPre"])
+    return Mlp(
+        c.d_mlp,
+        _choice(c, "act_fn", _ACTIVATIONS),
+        c.gated_mlp,
+        "in" in biases,
+        "out" in biases,
+        bias_after_gate=c.gated_mlp,
+        post_norm=post_norm,
+    )
+
+
+def _sources(weights: Mapping[str, torch.Tensor]) -> dict[str, Source]:
+    """Keys and values that heads share are stored with an underscore."""
+    shared = "_" if any(name.endswith(".attn._W_K") for name in weights) else ""
+    sides = (("a", "ln1"), ("m", "ln2"))
+    return {
+        "t.w.tok_embeds": Source("embed.W_E"),
+        "t.w.pos_embeds": Source("pos_embed.W_pos"),
+        "t.embed_norm.w": Source("embed.ln.w"),
+        "t.embed_norm.b": Source("embed.ln.b"),
+        **{f"{part}.norm.{w}": Source(f"{_BLOCK}.{ln}.{w}") for part, ln in sides for w in "wb"},
+        **{f"{part}.out_norm.w": Source(f"{_BLOCK}.{ln}_post.w") for part, ln in sides},
+        **{
+            f"a.{part}.{k.lower()}": Source(f"{_BLOCK}.attn.{w}_{k}", _grouped) for part, w in ("wW", "bb") for k in "Q"
+        },
+        **{f"a.{part}.{k.lower()}": Source(f"{_BLOCK}.attn.{shared}{w}_{k}") for part, w in ("wW", "bb") for k in "KV"},
+        "a.w.o": Source(f"{_BLOCK}.attn.W_O", _grouped),
+        "a.b.o": Source(f"{_BLOCK}.attn.b_O"),
+        "a.q.norm.w": Source(f"{_BLOCK}.attn.q_norm.w"),
+        "a.k.norm.w": Source(f"{_BLOCK}.attn.k_norm.w"),
+        "m.w.in": Source(f"{_BLOCK}.mlp.W_in"),
+        "m.b.in": Source(f"{_BLOCK}.mlp.b_in"),
+        "m.w.gate": Source(f"{_BLOCK}.mlp.W_gate"),
+        "m.w.out": Source(f"{_BLOCK}.mlp.W_out"),
+        "m.b.out": Source(f"{_BLOCK}.mlp.b_out"),
+        "m.post_norm.w": Source(f"{_BLOCK}.mlp.ln.w"),
+        "m.post_norm.b": Source(f"{_BLOCK}.mlp.ln.b"),
+        "final.norm.w": Source("ln_final.w"),
+        "final.norm.b": Source("ln_final.b"),
+        "t.w.unembed": Source("unembed.W_U"),
+        "t.b.unembed": Source("unembed.b_U"),
+    }
+
+
+def _grouped(w: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """[heads, ...] as [heads of a group, groups, ...] where heads share keys and values."""
+    groups = layer.attention.n_key_value_heads
+    if len(layer.attention.query_axes) == 1:
+        return w
+    return w.view(groups, w.shape[0] // groups, *w.shape[1:]).transpose(0, 1)
+
+
+def _norm(c: SimpleNamespace, norm: Norm | None) -> Norm | None:
+    return norm and Norm(norm.kind, c.eps, norm.weight, norm.bias)
+
+
+def _cap(value: float | None) -> float | None:
+    return value if value is not None and value > 0 else None
+
+
+def _choice(c: SimpleNamespace, field: str, choices: Mapping[Any, Any]) -> Any:
+    if getattr(c, field) not in choices:
+        refuse(c, field, expected=list(choices))
+    return choices[getattr(c, field)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -58,6 +59,9 @@ Labels name the logits and their number is that of the classifier's weights, whi
 """
 
 
+_SIZE = re.compile(r"(size|dim|embd|layer|(?<!window_)layers|heads?|positions|embeddings|channels|experts|inner)$")
+
+
 class ConfigReader:
     """A config whose fields are read as attributes, and that remembers which were.
 
@@ -82,7 +86,10 @@ class ConfigReader:
             raise CheckpointError(
                 f"the config lacks the field {name!r}", expected=name, found=sorted(self.config.to_dict())
             )
-        return getattr(self.config, name)
+        value = getattr(self.config, name)
+        if type(value) is int and value < 1 and _SIZE.search(name):
+            self.refuse(name, expected="at least 1")
+        return value
 
     def optional(self, name: str, default: Any) -> Any:
         """A field that configs of this kind need not have, and that counts if they do."""

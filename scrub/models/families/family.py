@@ -14,6 +14,7 @@ import torch
 from scrub.graph import CheckpointError
 from scrub.models.architecture import Architecture, Layer
 from scrub.models.families.config_reader import ConfigReader
+from scrub.models.parts.block import has_last_bias
 
 View = Callable[[torch.Tensor, Layer], torch.Tensor]
 """From a weight as it is stored to the one the expression has, without copying; the layer has the sizes."""
@@ -55,7 +56,8 @@ class Family:
             its default.
         sources: expression name -> source, for all weights. Names of a layer's weights are without the number
             ("a.w.q"); sources that the architecture has no place for are not looked at.
-        components: expression name -> name of the Hugging Face module whose output that is, `{l}` for the layer.
+        components: expression name -> name of the Hugging Face module whose output that is, `{l}` for the layer. Where
+            it depends on the config what a module's output is, there may be several for one, see `components_of`.
         base_prefix: what precedes the weights of the model without its head; files may leave it out.
         ignored: endings of weights that are not used (masks and tables that old checkpoints hold).
         renamed: where files call weights otherwise than the module: regular expression -> what replaces it.
@@ -88,6 +90,33 @@ class Family:
         return replace(
             self, sources={**self.sources, **head.sources}, components={**self.components, **head.components}, heads={}
         )
+
+    def components_of(self, architecture: Architecture) -> dict[str, str]:
+        """The components of a model: of several for one module, the one that is its output here.
+
+        Attention and the MLP are "a" and "m", or "a.p_bias" and "m.p_bias" where a bias is added to what they write;
+        the unembedding is "t.logits", or "t.logits.lin" where logits are capped. Norms and projections that the model
+        has not are left out.
+        """
+        first = architecture.layers[0]
+        others = {
+            "a" if "o" in first.attention.bias else "a.p_bias",
+            "m" if has_last_bias(first) else "m.p_bias",
+            "t.logits.lin" if architecture.readout.softcap is None else "t.logits",
+        }
+        left_out = {name for name in others if [*self.components.values()].count(self.components.get(name, "")) > 1}
+        optional = {
+            "a.norm": first.a_norm,
+            "a.out_norm": first.a_out_norm,
+            "b.mid_norm": first.mid_norm,
+            "m.norm": first.m_norm,
+            "m.out_norm": first.m_out_norm,
+            "b.out_norm": first.out_norm,
+            "final.norm": architecture.readout.norm,
+            "t.projected_out": architecture.readout.d_embed,
+        }
+        left_out |= {name for name, part in optional.items() if part is None}
+        return {name: module for name, module in self.components.items() if name not in left_out}
 
     def read(self, config: Any, class_name: str | None = None) -> tuple[Architecture, tuple[str, ...]]:
         """The architecture of a config, and notes on what in it has no effect here.

@@ -24,6 +24,11 @@ def rotary(
 
     Raises:
         CheckpointError: a kind of table that `transformers` does not know, or parameters that do not fit it.
+
+    >>> import types
+    >>> config = types.SimpleNamespace(rope_parameters={"rope_theta": 10000.0}, max_position_embeddings=32)
+    >>> rotary(ConfigReader(config), "rope", 4).frequencies(32)
+    (tensor([1.0000, 0.0100]), 1.0)
     """
     parameters: Mapping[str, Any] = config.rope_parameters
     try:

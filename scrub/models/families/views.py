@@ -25,7 +25,7 @@ def queries(w: torch.Tensor, layer: Layer) -> torch.Tensor:
 
 def keys(w: torch.Tensor, layer: Layer) -> torch.Tensor:
     """[(groups d_head), d_model] as [groups, d_model, d_head]; a bias too. Keys and values are stored alike."""
-    split = w.unflatten(0, (layer.attention.n_key_value_heads, layer.attention.d_head))
+    split = _first_axis_as(w, layer.attention.n_key_value_heads, layer.attention.d_head)
     return split.transpose(-1, -2) if w.ndim == 2 else split
 
 
@@ -41,15 +41,15 @@ def conv1d(view: View | None = None) -> View:
 
 def third(part: int, view: View) -> View:
     """The view of one of queries, keys and values stored one after the other, [(3 heads d_head), ...]."""
-    return lambda w, layer: view(w.unflatten(0, (3, w.shape[0] // 3))[part], layer)
+    return lambda w, layer: view(_first_axis_as(w, 3, w.shape[0] // 3)[part], layer)
 
 
-def third_of_each_head(part: int, view: View) -> View:
-    """The same stored head by head, [(heads 3 d_head), ...]."""
+def third_of_each_head(part: int) -> View:
+    """The view of one of queries, keys and values stored head by head, [(heads 3 d_head), ...]."""
 
     def see(w: torch.Tensor, layer: Layer) -> torch.Tensor:
         heads = layer.attention.n_heads
-        split = w.unflatten(0, (heads, 3, w.shape[0] // (3 * heads)))[:, part]
+        split = _first_axis_as(w, heads, 3, w.shape[0] // (3 * heads))[:, part]
         return _per_head(split) if w.ndim == 2 else split
 
     return see
@@ -61,15 +61,16 @@ def grouped_slice(part: str, view: View) -> View:
     def see(w: torch.Tensor, layer: Layer) -> torch.Tensor:
         a = layer.attention
         n_queries, n_keys = a.n_heads * a.d_head, a.n_key_value_heads * a.d_head
-        start = {"q": 0, "k": n_queries, "v": n_queries + n_keys}[part]
-        return view(w[start : start + (n_queries if part == "q" else n_keys)], layer)
+        if w.shape[0] != n_queries + 2 * n_keys:
+            return w
+        return view(w.split_with_sizes((n_queries, n_keys, n_keys))["qkv".index(part)], layer)
 
     return see
 
 
 def half(part: int, view: View) -> View:
     """The view of one of two weights stored one after the other along the first axis: gate and up."""
-    return lambda w, layer: view(w.unflatten(0, (2, w.shape[0] // 2))[part], layer)
+    return lambda w, layer: view(_first_axis_as(w, 2, w.shape[0] // 2)[part], layer)
 
 
 def _per_head(split: torch.Tensor) -> torch.Tensor:
@@ -80,5 +81,10 @@ def _per_head(split: torch.Tensor) -> torch.Tensor:
 def _split_queries(w: torch.Tensor, attention: Attention) -> torch.Tensor:
     groups, heads = attention.n_key_value_heads, attention.n_heads
     if groups == heads:
-        return w.unflatten(0, (heads, attention.d_head))
-    return w.unflatten(0, (groups, heads // groups, attention.d_head)).transpose(0, 1)
+        return _first_axis_as(w, heads, attention.d_head)
+    return _first_axis_as(w, groups, heads // groups, attention.d_head).transpose(0, 1)
+
+
+def _first_axis_as(w: torch.Tensor, *sizes: int) -> torch.Tensor:
+    """[(sizes), ...] as [*sizes, ...]: splitting an axis is a view whatever the strides are."""
+    return w.view(*sizes, *w.shape[1:])

@@ -28,7 +28,7 @@ def block_spec(layer: Layer, seq: Size, d_model: int) -> ModuleSpec:
         mid: Expr = x
         if not layer.is_parallel:
             mid = normed(layer.mid_norm, Add(residual, written, name="b.mid"), "b.mid_norm")
-        read = normed(layer.m_norm, mid, "m.norm")
+        read = read if layer.shares_norm else normed(layer.m_norm, mid, "m.norm")
         added = _part(mlp, "m", read, has_last_bias(layer))
         added = normed(layer.m_out_norm, added, "m.out_norm")
         residual = read if layer.adds_to_normed else mid

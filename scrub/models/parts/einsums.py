@@ -18,7 +18,7 @@ def on_last_axes(pattern: str, *operands: Expr, name: str | None = None) -> Eins
     parts = left.split(",")
     counts = [x.ndim - len(p.replace("...", "").split()) for p, x in zip(parts, operands, strict=True)]
     written = [p.replace("...", _axes(n)) for p, n in zip(parts, counts, strict=True)]
-    most = max(n for p, n in zip(parts, counts, strict=True) if "..." in p)
+    most = max(counts)
     return Einsum.from_string(f"{','.join(written)} -> {right.replace('...', _axes(most))}", *operands, name=name)
 
 

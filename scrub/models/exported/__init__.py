@@ -1,0 +1,8 @@
+"""The general route: any `torch.nn.Module` that `torch.export` takes, as an expression."""
+
+from scrub.models.exported.call import Call, Operand
+from scrub.models.exported.dissolve import dissolve
+from scrub.models.exported.model import ExportedModel, from_torch
+from scrub.models.exported.registry import ATEN, aten
+
+__all__ = ["ATEN", "Call", "ExportedModel", "Operand", "aten", "dissolve", "from_torch"]

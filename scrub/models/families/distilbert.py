@@ -1,0 +1,113 @@
+"""DistilBERT: BERT without token types; its sinusoidal positions, if it has them, are stored like learned ones.
+
+Source: Sanh et al. 2019; weights as in `transformers.DistilBertForMaskedLM`, which reads logits at every position
+through a linear layer, a nonlinearity and a norm, and `DistilBertForSequenceClassification`, which reads the first
+position through a linear layer and relu. The eps of every norm is 1e-12.
+"""
+
+from __future__ import annotations
+
+from scrub.models.architecture import Architecture, Attention, Embedding, Layer, Mlp, Norm, Readout, Transform
+from scrub.models.families.activations import ACTIVATIONS
+from scrub.models.families.config_reader import ConfigReader
+from scrub.models.families.family import Family, Head, Source, register
+from scrub.models.families.views import keys, linear, outputs, queries
+
+
+def architecture(config: ConfigReader, class_name: str) -> Architecture:
+    """From `transformers.DistilBertConfig`."""
+    n_heads, d_model = config.n_heads, config.dim
+    if d_model % n_heads:
+        config.refuse("n_heads", expected=f"a divisor of dim={d_model}")
+    norm = Norm("ln", 1e-12)
+    act = config.choice("activation", ACTIVATIONS)
+    d_head = d_model // n_heads
+    attention = Attention(n_heads, n_heads, d_head, d_head**-0.5, bias="qkvo", is_causal=False)
+    layer = Layer(attention, Mlp(config.hidden_dim, act), mid_norm=norm, out_norm=norm)
+    is_classifier = class_name == "DistilBertForSequenceClassification"
+    if is_classifier:
+        readout = Readout(reads_first=True, transform=Transform("relu"), has_bias=True)
+    else:
+        readout = Readout(transform=Transform(act, norm), has_bias=True)
+    return Architecture(
+        d_model=d_model,
+        d_vocab=config.vocab_size,
+        n_ctx=config.max_position_embeddings,
+        layers=(layer,) * config.n_layers,
+        embedding=Embedding("learned", config.max_position_embeddings, norm=norm),
+        readout=readout,
+        d_out=config.num_labels if is_classifier else None,
+    )
+
+
+_BLOCK = "distilbert.transformer.layer.{l}"
+SOURCES = {
+    "t.w.tok_embeds": Source("distilbert.embeddings.word_embeddings.weight"),
+    "t.w.pos_embeds": Source("distilbert.embeddings.position_embeddings.weight"),
+    "t.embed_norm.w": Source("distilbert.embeddings.LayerNorm.weight"),
+    "t.embed_norm.b": Source("distilbert.embeddings.LayerNorm.bias"),
+    "a.w.q": Source(f"{_BLOCK}.attention.q_lin.weight", queries),
+    "a.w.k": Source(f"{_BLOCK}.attention.k_lin.weight", keys),
+    "a.w.v": Source(f"{_BLOCK}.attention.v_lin.weight", keys),
+    "a.w.o": Source(f"{_BLOCK}.attention.out_lin.weight", outputs),
+    "a.b.q": Source(f"{_BLOCK}.attention.q_lin.bias", queries),
+    "a.b.k": Source(f"{_BLOCK}.attention.k_lin.bias", keys),
+    "a.b.v": Source(f"{_BLOCK}.attention.v_lin.bias", keys),
+    "a.b.o": Source(f"{_BLOCK}.attention.out_lin.bias"),
+    "b.mid_norm.w": Source(f"{_BLOCK}.sa_layer_norm.weight"),
+    "b.mid_norm.b": Source(f"{_BLOCK}.sa_layer_norm.bias"),
+    "m.w.in": Source(f"{_BLOCK}.ffn.lin1.weight", linear),
+    "m.b.in": Source(f"{_BLOCK}.ffn.lin1.bias"),
+    "m.w.out": Source(f"{_BLOCK}.ffn.lin2.weight", linear),
+    "m.b.out": Source(f"{_BLOCK}.ffn.lin2.bias"),
+    "b.out_norm.w": Source(f"{_BLOCK}.output_layer_norm.weight"),
+    "b.out_norm.b": Source(f"{_BLOCK}.output_layer_norm.bias"),
+}
+COMPONENTS = {
+    "t.input": "distilbert.embeddings",
+    "b": _BLOCK,
+    "a.p_bias": f"{_BLOCK}.attention.out_lin",
+    "b.mid_norm": f"{_BLOCK}.sa_layer_norm",
+    "m.pre": f"{_BLOCK}.ffn.lin1",
+    "m.post": f"{_BLOCK}.ffn.activation",
+    "m.p_bias": f"{_BLOCK}.ffn",
+}
+_PREDICTIONS = Head(
+    {
+        "t.w.transform": Source("vocab_transform.weight", linear),
+        "t.b.transform": Source("vocab_transform.bias"),
+        "t.transform_norm.w": Source("vocab_layer_norm.weight"),
+        "t.transform_norm.b": Source("vocab_layer_norm.bias"),
+        "t.w.unembed": Source("vocab_projector.weight", linear),
+        "t.b.unembed": Source("vocab_projector.bias"),
+    },
+    {
+        "t.transform.pre": "vocab_transform",
+        "t.transform": "activation",
+        "t.transform_norm": "vocab_layer_norm",
+        "t.logits": "vocab_projector",
+    },
+)
+_CLASSIFIER = Head(
+    {
+        "t.w.transform": Source("pre_classifier.weight", linear),
+        "t.b.transform": Source("pre_classifier.bias"),
+        "t.w.unembed": Source("classifier.weight", linear),
+        "t.b.unembed": Source("classifier.bias"),
+    },
+    {"t.transform.pre": "pre_classifier", "t.logits": "classifier"},
+)
+register(
+    Family(
+        "distilbert",
+        ("DistilBertForMaskedLM", "DistilBertForSequenceClassification"),
+        architecture,
+        SOURCES,
+        COMPONENTS,
+        base_prefix="distilbert.",
+        ignored=("embeddings.position_ids",),
+        renamed={r"LayerNorm\.gamma$": "LayerNorm.weight", r"LayerNorm\.beta$": "LayerNorm.bias"},
+        harmless=frozenset(("tie_word_embeddings", "tie_weights_", "output_past", "sinusoidal_pos_embds")),
+        heads={"DistilBertForMaskedLM": _PREDICTIONS, "DistilBertForSequenceClassification": _CLASSIFIER},
+    )
+)
