@@ -34,11 +34,7 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(INSTALL) ".[dev]"
 	touch $@
 
-$(VENV)/.bench: $(VENV)/.installed
-	$(INSTALL) ".[bench]"
-	touch $@
-
-bench: $(VENV)/.bench  ## what compiled expressions cost beside Hugging Face and TransformerLens: docs/benchmarks.md
+bench: $(VENV)/.dev  ## what compiled expressions cost beside Hugging Face and TransformerLens: docs/benchmarks.md
 	$(BIN)/python -m benchmarks --write
 
 bench-expressions: $(VENV)/.installed  ## what building, rewriting and saving expressions costs

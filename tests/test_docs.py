@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scrub.graph import NODES, ScrubError, errors
+from scrub.models import FAMILIES
 from scrub.rewrite import REWRITES
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,14 @@ def test_every_node_type_is_on_the_page_of_nodes() -> None:
 def test_every_rule_is_on_the_page_of_rules() -> None:
     page = (ROOT / "docs" / "rules.md").read_text()
     assert [name for name in REWRITES if f"| `{name}` |" not in page] == []
+
+
+def test_every_family_and_its_classes_are_on_the_page_of_families() -> None:
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", (ROOT / "docs" / "families.md").read_text(), re.MULTILINE)
+    on_page = {(name, one) for names, classes in rows[1:] for name in names.split(", ") for one in classes.split(", ")}
+    registered = {(f"`{family.model_type}`", one) for family in FAMILIES.values() for one in family.classes}
+    assert registered <= on_page
+    assert {name for name, _ in on_page} == {name for name, _ in registered}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

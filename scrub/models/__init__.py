@@ -16,13 +16,13 @@ from scrub.models.architecture import (
 from scrub.models.configure import To, check_equal, configure_transformer
 from scrub.models.exported import ATEN, ExportedModel, aten, from_torch
 from scrub.models.families import FAMILIES, Family, Source, register
+from scrub.models.folding import center_weights, fold_layer_norm, fold_value_biases
 from scrub.models.heads import head_input, split_heads, split_keys
 from scrub.models.loaded import LoadedModel
 from scrub.models.loading import load
 from scrub.models.losses import negative_log_likelihood
 from scrub.models.lower import lower_transformer, weight_symbols
 from scrub.models.shipped import ShippedModel, load_shipped
-from scrub.models.stdlib_text import documents, held_out_sequences
 from scrub.models.splits import (
     components_per_reader,
     flatten_residual,
@@ -32,6 +32,7 @@ from scrub.models.splits import (
     split_positions,
     split_subspace,
 )
+from scrub.models.stdlib_text import documents, held_out_sequences
 from scrub.models.transformer_lens import from_transformer_lens
 
 __all__ = [
@@ -55,11 +56,14 @@ __all__ = [
     "To",
     "Transform",
     "aten",
+    "center_weights",
     "check_equal",
     "components_per_reader",
     "configure_transformer",
     "documents",
     "flatten_residual",
+    "fold_layer_norm",
+    "fold_value_biases",
     "from_torch",
     "from_transformer_lens",
     "head_input",

@@ -1,6 +1,7 @@
 """What a transformer is made of: the choices that families of models differ in, and the sizes.
 
-A family file (`scrub.models.families`) reads a config into an `Architecture`; `scrub.models.lower` makes the expression.
+A family file (`scrub.models.families`) reads a config into an `Architecture`; `scrub.models.lower` makes the
+expression of it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from scrub.compiler import evaluate_many
 from scrub.graph import Add, Array, CheckpointError, Expr, HeadSplitError, Module, ScrubError, postorder
 from scrub.models.heads import HeadGroup, n_heads_of, split_heads
 from scrub.models.splits import flatten_residual
-from scrub.rewrite import Matcher, Regex, bind, partially_substitute, substitute
+from scrub.rewrite import Matcher, Regex, bind, bind_sizes, partially_substitute, substitute
 
 SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
 _WEIGHTS_OF_THE_WHOLE = ("t.w.", "t.b.")
@@ -100,13 +100,13 @@ def configure_transformer(
     if use_flatten_res:
         result = result.update(_RESIDUAL, flatten_residual())
     if check_valid:
-        check_equal(_with_causal_mask(expr), _with_causal_mask(result))
+        check_equal(*(_with_causal_mask(_with_known_sizes(model)) for model in (expr, result)))
     return result
 
 
 def _with_causal_mask(model: Expr) -> Expr:
     """The model with its mask bound: under a random mask, attention would not depend on queries and keys."""
-    masks = [symbol for symbol in model.free_symbols if symbol.name == "a.mask"]
+    masks = [symbol for symbol in model.free_symbols if (symbol.name or "").startswith("a.mask")]
     causal = {
         symbol: Array(torch.ones(symbol.shape, dtype=_floating_dtype(model), device=model.device).tril())
         for symbol in masks
@@ -117,6 +117,8 @@ def _with_causal_mask(model: Expr) -> Expr:
 def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 1e-5) -> None:
     """Evaluate two expressions on the same random values of their free symbols, and raise if they differ.
 
+    Sizes that are open are taken to be 5.
+
     Raises:
         ScrubError: by more than `tolerance` x the largest value.
 
@@ -125,6 +127,7 @@ def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 
     >>> check_equal(bind_w, configure_transformer(bind_w))
     """
     generator = torch.Generator().manual_seed(seed)
+    before, after = _with_known_sizes(before), _with_known_sizes(after)
     if before.shape != after.shape:
         raise ScrubError(
             "the rewrite changed the shape", nodes=[before, after], expected=before.shape, found=after.shape
@@ -138,6 +141,10 @@ def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 
         raise ScrubError(
             f"the rewrite changed the value by {error:.3g}", nodes=[before, after], expected=tolerance, found=error
         )
+
+
+def _with_known_sizes(expr: Expr) -> Expr:
+    return bind_sizes(expr, **dict.fromkeys(map(str, expr.free_sizes), 5)) if expr.free_sizes else expr
 
 
 def _floating_dtype(expr: Expr) -> torch.dtype:

@@ -148,10 +148,9 @@ def _grouped(heads: Module, chosen: Sequence[int], per_group: int, name: str) ->
         n_batch = arg.ndim - symbol.ndim
         if n_batch == 2:
             axes = " ".join(f"x{i}" for i in range(symbol.ndim))
-            arg = Rearrange(arg, f"i g {axes} -> (g i) {axes}").index(I[list(chosen)])
-        elif n_batch == 1:
-            arg = arg.index(I[[head // per_group for head in chosen]])
-        args.append(arg)
+            args.append(Rearrange(arg, f"i g {axes} -> (g i) {axes}").index(I[list(chosen)]))
+        else:
+            args.append(arg.index(I[[head // per_group for head in chosen]]) if n_batch else arg)
     return Einsum.from_string("h s d -> s d", heads.with_children((heads.body, *args)), name=name)
 
 

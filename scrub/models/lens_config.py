@@ -128,7 +128,7 @@ def refuse(config: SimpleNamespace | Mapping[str, Any], name: str, *, expected: 
         f"config field {name!r} is {value!r}, which is not supported{given and ' with ' + given}",
         expected=expected,
         found=value,
-        hint="scrub.models.load takes Hugging Face models of many families, scrub.models.from_torch most others",
+        hint="scrub.models.load takes Hugging Face models, and scrub.models.from_torch any module that exports",
     )
 
 

@@ -118,8 +118,8 @@ def _by_the_general_route(
             hint="give a module",
         )
     warnings.warn(
-        f"{type(module).__name__} is of no family that scrub knows: it is lowered by from_torch, for inputs of the shapes"
-        " of example_inputs",
+        f"{type(module).__name__} is of no family that scrub knows: it is lowered by from_torch, for inputs of the"
+        " shapes of example_inputs",
         stacklevel=3,
     )
     if dtype is not None or device is not None:

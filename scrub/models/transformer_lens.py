@@ -56,12 +56,18 @@ def from_transformer_lens(weights: Mapping[str, torch.Tensor] | torch.nn.Module,
     Raises:
         CheckpointError: a weight is missing, unknown or of the wrong shape, or a field is not supported.
 
-    >>> sizes = {"n_layers": 0, "d_model": 4, "d_head": 2, "d_vocab": 3, "n_ctx": 5, "normalization_type": None}
-    >>> weights = {"embed.W_E": torch.ones(3, 4), "pos_embed.W_pos": torch.ones(5, 4), "unembed.W_U": torch.ones(4, 3)}
-    >>> from_transformer_lens(weights, sizes)
+    >>> fields = {"n_layers": 1, "d_model": 4, "d_head": 2, "d_vocab": 3, "n_ctx": 5, "normalization_type": None}
+    >>> shapes = {"embed.W_E": (3, 4), "pos_embed.W_pos": (5, 4), "unembed.W_U": (4, 3), "blocks.0.attn.W_O": (2, 2, 4)}
+    >>> shapes |= {f"blocks.0.attn.W_{part}": (2, 4, 2) for part in "QKV"}
+    >>> weights = {name: torch.ones(shape) for name, shape in shapes.items()}
+    >>> from_transformer_lens(weights, {**fields, "attn_only": True}).call(torch.tensor([0, 2])).evaluate()
+    tensor([[136., 136., 136.],
+            [136., 136., 136.]])
+    >>> from_transformer_lens(weights, {**fields, "positional_embedding_type": "sinusoidal"})
     Traceback (most recent call last):
         ...
-    scrub.graph.errors.CheckpointError: config field 'n_layers' is 0, which is not supported ...
+    scrub.graph.errors.CheckpointError: config field 'positional_embedding_type' is 'sinusoidal', which is not supported
+    ...
     """
     if isinstance(weights, torch.nn.Module):
         config = getattr(weights, "cfg", None) if config is None else config
@@ -161,7 +167,7 @@ def _mlp(c: SimpleNamespace, biases: set[str]) -> Mlp:
 def _sources(weights: Mapping[str, torch.Tensor]) -> dict[str, Source]:
     """Keys and values that heads share are stored with an underscore."""
     shared = "_" if any(name.endswith(".attn._W_K") for name in weights) else ""
-    sides = (("a", "ln1"), ("m", "ln2"))
+    sides, kinds = (("a", "ln1"), ("m", "ln2")), (("w", "W"), ("b", "b"))
     return {
         "t.w.tok_embeds": Source("embed.W_E"),
         "t.w.pos_embeds": Source("pos_embed.W_pos"),
@@ -172,7 +178,12 @@ def _sources(weights: Mapping[str, torch.Tensor]) -> dict[str, Source]:
         **{
             f"a.{part}.{k.lower()}": Source(f"{_BLOCK}.attn.{w}_{k}", _grouped) for part, w in ("wW", "bb") for k in "Q"
         },
-        **{f"a.{part}.{k.lower()}": Source(f"{_BLOCK}.attn.{shared}{w}_{k}") for part, w in ("wW", "bb") for k in "KV"},
+        **{f"a.{kind}.q": Source(f"{_BLOCK}.attn.{stored}_Q", _grouped) for kind, stored in kinds},
+        **{
+            f"a.{kind}.{k.lower()}": Source(f"{_BLOCK}.attn.{shared}{stored}_{k}")
+            for kind, stored in kinds
+            for k in "KV"
+        },
         "a.w.o": Source(f"{_BLOCK}.attn.W_O", _grouped),
         "a.b.o": Source(f"{_BLOCK}.attn.b_O"),
         "a.q.norm.w": Source(f"{_BLOCK}.attn.q_norm.w"),

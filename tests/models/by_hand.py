@@ -5,7 +5,7 @@ Weights are in a dictionary under the names of the expression, `a.w.q`, with hea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +15,13 @@ from scrub.models.architecture import Attention, Experts, Layer, Mlp, Norm, Rota
 
 Weights = Mapping[str, Tensor]
 
-ACTIVATIONS = {"relu": functional.relu, "silu": functional.silu, "gelu": functional.gelu, "tanh": torch.tanh}
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+    "solu": lambda x: x * x.softmax(-1),
+}
 
 
 def normed(norm: Norm | None, x: Tensor, weights: Weights, name: str) -> Tensor:
@@ -103,12 +109,15 @@ def _qk_normed(a: Attention, x: Tensor, part: str, read: Tensor, weights: Weight
 def mlp(m: Mlp | Experts, x: Tensor, weights: Weights) -> Tensor:
     """x [seq, d_model] -> [seq, d_model], without the last bias."""
     if isinstance(m, Mlp):
-        bias = weights if m.bias_in else dict.fromkeys(("m.b.in", "m.b.gate"), torch.zeros(()))
-        pre = x @ weights["m.w.in"] + bias["m.b.in"]
+        bias_in, bias_gate = (weights.get(name, torch.zeros(())) for name in ("m.b.in", "m.b.gate"))
+        act, pre = ACTIVATIONS[m.act], x @ weights["m.w.in"]
         if not m.is_gated:
-            return ACTIVATIONS[m.act](pre) @ weights["m.w.out"]
-        gate = ACTIVATIONS[m.act](x @ weights["m.w.gate"] + bias["m.b.gate"])
-        return gate * pre @ weights["m.w.out"]
+            post = act(pre + bias_in)
+        elif m.bias_after_gate:
+            post = act(x @ weights["m.w.gate"]) * pre + bias_in
+        else:
+            post = act(x @ weights["m.w.gate"] + bias_gate) * (pre + bias_in)
+        return normed(m.post_norm, post, weights, "m.post_norm") @ weights["m.w.out"]
     of_experts = {name: w for name, w in weights.items() if name in ("m.w.gate", "m.w.in", "m.w.out")}
     experts = [{name: w[e] for name, w in of_experts.items()} for e in range(m.n_experts)]
     rows: list[Tensor] = []

@@ -72,6 +72,8 @@ MLPS = {
     "plain": Mlp(7, "relu"),
     "no biases": Mlp(7, "gelu", bias_in=False, bias_out=False),
     "gated": Mlp(7, "silu", is_gated=True),
+    "gated, bias after the gate": Mlp(7, "gelu", is_gated=True, bias_after_gate=True),
+    "solu with a norm": Mlp(7, "solu", post_norm=LN),
     "gated, no biases": Mlp(7, "silu", is_gated=True, bias_in=False, bias_out=False),
 }
 EXPERT = MLPS["gated, no biases"]

@@ -57,17 +57,18 @@ class ExportedModel:
             CheckpointError: an input is missing, or there is none of that name.
             DtypeError: a value has another dtype than the example.
         """
-        return self.call_all(output=self.output, **values)["output"]
+        return self._bound({"output": self.output}, values)["output"]
 
-    def call_all(self, **values: Any) -> dict[str, Expr]:
+    def call_all(self, **values: torch.Tensor | Expr) -> dict[str, Expr]:
         """Every result, with the inputs bound."""
-        only = values.pop("output", None)
+        return self._bound(self.outputs, values)
+
+    def _bound(self, outputs: Mapping[str, Expr], values: Mapping[str, torch.Tensor | Expr]) -> dict[str, Expr]:
         self._check(values)
-        bound = {
+        bound: dict[Symbol, Expr] = {
             self.inputs[name]: value if isinstance(value, Expr) else Array(value, name)
             for name, value in values.items()
         }
-        outputs = {"output": only} if isinstance(only, Expr) else self.outputs
         return {
             name: Module.from_bindings(expr, {s: bound[s] for s in expr.free_symbols if s in bound}, f"{name}.call")
             for name, expr in outputs.items()

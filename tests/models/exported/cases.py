@@ -23,6 +23,8 @@ class T:
             return torch.randint(1, self.high + 1, self.shape, generator=generator)
         if self.kind == "position":
             return torch.randint(0, self.high, self.shape, generator=generator)
+        if self.kind == "order":
+            return torch.rand((*self.shape[:-1], self.high), generator=generator).argsort(-1)[..., : self.shape[-1]]
         if self.kind == "bool":
             return torch.rand(self.shape, generator=generator) > 0.4
         if self.kind == "unit":
@@ -76,6 +78,9 @@ def cases(operators: str, *calls: Sequence[Any] | tuple[Sequence[Any], dict[str,
             made.append(Case(f"aten.{operator}", tuple(args), kwargs))
     return made
 
+
+ORDER = T((2, 3), "order", 4)
+"""Positions that differ along the last axis."""
 
 CASES = [
     # arithmetic
@@ -138,6 +143,7 @@ CASES = [
     *cases("softplus.default", (F(2, 3),), (F(2, 3), 2, 1), (F(4), 1, 20)),
     *cases("leaky_relu.default", (F(2, 3),), (F(4), 0.3)),
     *cases("_prelu_kernel.default", (F(2, 3), F(3)), (F(2, 3, 4), U(1, 3, 1))),
+    *cases("rrelu_with_noise_functional.default", (F(2, 3), F(2, 3), 0.1, 0.5, False)),
     *cases("elu.default", (F(2, 3),), (F(4), 0.7, 1.5, 2)),
     *cases("hardtanh.default", (F(2, 3),), (F(4), 0, 0.4)),
     # comparison, logic, choice
@@ -236,6 +242,12 @@ CASES = [
     ),
     *cases("select_scatter.default", (F(3, 4), F(3), 1, -1), (F(3, 4), F(4), 0, 1)),
     *cases("tril.default triu.default", (F(3, 4),), (F(2, 3, 3), 1), (B(3, 3), -1)),
+    *cases("scatter.src scatter_add.default", (F(2, 5), 1, ORDER, F(2, 3)), (F(3, 4), 1, ORDER, F(2, 3))),
+    *cases("scatter.value", (F(2, 5), 1, at(2, 3, size=5), 0.5), (N(3, 4), 0, at(2, 4, size=3), 7)),
+    *cases("scatter_add.default", (F(4, 3), 0, at(2, 3, size=4), F(2, 3)), (F(4, 3), -1, at(3, 2, size=3), F(4, 3))),
+    *cases(
+        "index_add.default", (F(5, 3), 0, at(4, size=5), F(4, 3)), ((F(2, 5), 1, at(3, size=5), F(2, 3)), {"alpha": 2})
+    ),
     # products of matrices
     *cases("linear.default", (F(2, 4, 3), F(5, 3)), (F(3), F(5, 3), F(5)), (F(2, 3), F(3)), (F(1, 1), F(1, 1), F(1))),
     *cases(
@@ -333,6 +345,11 @@ CASES = [
         (F(2, 3, 4), F(3), F(3), F(3), U(3), 0.1, 1e-5),
         (F(2, 3), None, None, F(3), U(3), 0.1, 1e-3),
     ),
+    *cases(
+        "_native_batch_norm_legit.no_stats",
+        (F(2, 3, 4), F(3), F(3), True, 0.1, 1e-5),
+        (F(2, 3, 4, 5), None, None, True, 0.1, 1e-3),
+    ),
     # attention
     *cases("scaled_dot_product_attention.default", (F(2, 3, 4, 5), F(2, 3, 6, 5), F(2, 3, 6, 7))),
     *cases("scaled_dot_product_attention.default", (F(2, 3, 4, 5), F(2, 3, 4, 5), F(2, 3, 4, 5), None, 0.0, True)),
@@ -374,6 +391,11 @@ CASES = [
     *cases("upsample_nearest1d.vec", (F(1, 2, 3), [7], None), (F(1, 2, 3), None, [2.0])),
     *cases("upsample_nearest2d.vec", (F(1, 2, 3, 4), [5, 8], None), (F(1, 2, 3, 4), None, [2.0, 1.5])),
     *cases("upsample_nearest3d.vec", (F(1, 2, 2, 3, 2), [4, 3, 5], None)),
+    *cases("upsample_linear1d.vec", (F(1, 2, 3), [7], False, None), (F(1, 2, 3), None, True, [2.0])),
+    *cases("upsample_bilinear2d.vec upsample_bicubic2d.vec", (F(1, 2, 3, 4), [5, 8], False, None)),
+    *cases("upsample_bilinear2d.vec upsample_bicubic2d.vec", (F(1, 2, 3, 4), [5, 8], True, None)),
+    *cases("upsample_bilinear2d.vec upsample_bicubic2d.vec", (F(1, 2, 3, 4), None, False, [2.0, 1.6])),
+    *cases("upsample_trilinear3d.vec", (F(1, 2, 2, 3, 2), [4, 3, 5], False, None)),
     # dtypes
     *cases("copy.default", (F(2, 3), F(3)), (F(3), N(3)), (N(2, 3), F())),
     *cases(
@@ -384,6 +406,6 @@ CASES = [
 ]
 
 KNOWN_ONLY = [
-    *cases("index_put.default", (F(5, 3), [at(1, size=5)], F(1, 3)), (F(2, 5), [None, at(1, size=5)], F(), True)),
+    *cases("index_put.default", (F(5, 3), [at(1, size=5)], F(1, 3)), (F(2, 5), [None, at(3, size=5)], F(), True)),
 ]
 """Calls whose positions must be known when a model is exported."""

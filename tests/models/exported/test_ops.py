@@ -39,6 +39,25 @@ def test_known_arguments(case: Case) -> None:
             check(case, lower_call(case, args, kwargs, known=[chosen]))
 
 
+def test_known_positions_along_several_axes() -> None:
+    x, generator = torch.zeros(3, 4, 2), torch.Generator().manual_seed(0)
+    rows, columns = torch.tensor([[0], [2]]), torch.tensor([1, -1])
+
+    class Put(torch.nn.Module):
+        def forward(self, x: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            one, two, three = x * 2, x + 1, x.permute(2, 0, 1) + 3
+            one[rows, columns] = values
+            two.index_put_((rows, columns), values, accumulate=True)
+            three[:, rows, columns] = values[..., 0]
+            return one, two, three, one.index_put((torch.tensor([1, 1]),), x[0], accumulate=True)
+
+    values = torch.randn(2, 2, 2, generator=generator)
+    model = from_torch(Put(), (x, values))
+    x = torch.randn(3, 4, 2, generator=generator)
+    for got, want in zip(model.call_all(x=x, values=values).values(), Put()(x, values), strict=True):
+        torch.testing.assert_close(got.evaluate(), want)
+
+
 def test_a_result_that_is_not_supported_is_an_error_only_where_it_is_used() -> None:
     class Pool(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -19,7 +19,8 @@ from scrub.graph.functions.where import Where
 from scrub.models import split_heads
 from scrub.models.exported.recover import RECOVERY, recover_norms, recover_structure, separate_fused, structure_of
 from scrub.models.exported.recover.views import viewed_leaf
-from scrub.rewrite.testing import check_rule
+from scrub.rewrite.compare import shape_problem, value_problem
+from scrub.rewrite.testing import Maker, check_rule, groups_of, value_of
 
 TOLERANCE = 1e-10
 D_MODEL = 6
@@ -133,7 +134,7 @@ class Layer:
     def _fused(self) -> list[Expr]:
         weight, bias = (torch.cat(list(each.values())) for each in (self.weights, self.biases))
         whole = self._linear(self.symbol, weight, bias, "qkv")
-        ends = [0, *torch.tensor(list(self.sizes.values())).cumsum(0).tolist()]
+        ends = itertools.accumulate(self.sizes.values(), initial=0)
         return [whole.index(I[:, :, start:stop]) for start, stop in itertools.pairwise(ends)]
 
     def _linear(self, x: Expr, weight: Tensor, bias: Tensor, name: str) -> Expr:
@@ -256,6 +257,31 @@ def test_what_is_no_attention_stays_apart() -> None:
     recovered = recover_structure(no_softmax)
     assert structure_of(recovered).attentions == 0
     assert_close(layer.value(recovered), layer.value(no_softmax))
+
+
+def test_attention_without_a_layer_over_its_heads_has_names_all_the_same() -> None:
+    layer = Layer(Form(mask="add"))
+    merged = layer.expression().get_unique("o_proj.product").children[0]
+    recovered = recover_structure(merged)
+    assert_close(layer.value(recovered), layer.value(merged))
+    assert structure_of(recovered).attentions == 1
+    for name in ("a.scores", "a.masked_scores", "a.attn_probs", "a.comb_v"):
+        assert recovered.get_unique(name).name == name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_expression_keeps_its_value(seed: int) -> None:
+    changed = 0
+    for number in range(60):
+        maker = Maker(f"{seed} {number}")
+        expr = maker.random_expr(maker.shape(), 4) if number % 3 == 0 else maker.expr(maker.shape(), 5)
+        recovered = recover_structure(expr, dissolve_blocks=seed % 2 == 0)
+        groups = groups_of([expr, recovered])
+        assert shape_problem(expr, recovered) is None
+        old, new = value_of(expr, groups=groups), value_of(recovered, groups=groups)
+        assert value_problem(old, new, rtol=TOLERANCE, atol=TOLERANCE) is None
+        changed += recovered is not expr
+    assert changed > 10
 
 
 # ---- norms --------------------------------------------------------------------------------------------------------

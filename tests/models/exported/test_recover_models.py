@@ -66,11 +66,16 @@ SLOW = {
         _hugging_face("Bert", num_hidden_layers=2, num_attention_heads=3, hidden_size=12, intermediate_size=8),
         3, 2, (6, 0), (2, 1), (2, 1),
     ),
-    "t5": Case(_hugging_face("T5", num_layers=2, num_heads=3, d_model=12, d_kv=4, d_ff=8), 3, 2, (6, 0), (2, 1), (2, 0)),
+    "t5": Case(
+        _hugging_face("T5", num_layers=2, num_heads=3, d_model=12, d_kv=4, d_ff=8),
+        3, 2, (6, 0), (2, 1), (2, 0),
+    ),
     "gpt_neox": Case(
         _hugging_face("GPTNeoX", num_hidden_layers=2, num_attention_heads=2, hidden_size=16, intermediate_size=8),
         2, 2, (6, 0), (2, 1), (1, 0),
     ),
+    "gemma3": Case(_hugging_face("Gemma3Text", **_LLAMA, head_dim=4, sliding_window=3), 4, 2, (7, 0), (6, 1), (2, 0)),
+    "olmo2": Case(_hugging_face("Olmo2", **_LLAMA), 4, 2, (9, 0), (2, 1), (2, 0)),  # keys, queries: once for their norm
     "bloom": Case(_hugging_face("Bloom", n_layer=2, n_head=2, hidden_size=8), 2, 2, (6, 0), (2, 2), (2, 0)),
     "post-norm layers": Case(
         lambda: nn.TransformerEncoder(

@@ -12,6 +12,8 @@ from scrub.models.exported.ops import (
     normalization,
     pooling,
     reductions,
+    resampling,
+    scattering,
     shape,
 )
 
@@ -27,5 +29,7 @@ __all__ = [
     "normalization",
     "pooling",
     "reductions",
+    "resampling",
+    "scattering",
     "shape",
 ]

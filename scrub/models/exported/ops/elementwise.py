@@ -89,6 +89,20 @@ def leaky_relu(call: Call, x: Operand, negative_slope: Number = 0.01) -> Expr:
     return _by_sign(call, x.expr, multiply(x.expr, Scalar(float(negative_slope))))
 
 
+@aten("aten.rrelu_with_noise_functional.default")
+def rrelu(
+    call: Call,
+    x: Operand,
+    noise: object,
+    lower: Number = 0.125,
+    upper: Number = 1 / 3,
+    training: bool = False,
+    *_: object,
+) -> tuple[Expr | None, ...]:
+    """The same with the mean of the slopes that training draws."""
+    return leaky_relu(call, x, (lower + upper) / 2), None
+
+
 @aten("aten._prelu_kernel.default", keep=True)
 def prelu(call: Call, x: Operand, weight: Operand) -> Expr:
     """The same with a learned slope."""

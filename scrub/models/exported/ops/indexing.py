@@ -120,40 +120,49 @@ def slice_scatter(
     """x with other values in a slice of an axis."""
     axis = axis_of(dim, x.ndim)
     positions = list(range(x.shape[axis])[slice(start, end, step)])
-    return _put(call, x, call.operand(src), axis, positions)
+    return _put(x, call.operand(src), axis, positions)
 
 
 @aten("aten.select_scatter.default", keep=True)
 def select_scatter(call: Call, x: Operand, src: Operand, dim: int, index: int) -> Expr:
     """x with other values at one position of an axis."""
     axis = axis_of(dim, x.ndim)
-    return _put(call, x, unsqueeze(call.operand(src), axis), axis, [index % x.shape[axis]])
+    return _put(x, unsqueeze(call.operand(src), axis), axis, [index % x.shape[axis]])
 
 
 @aten("aten.index_put.default")
 def index_put(
     call: Call, x: Operand, indices: Sequence[Operand | None], values: Operand, accumulate: bool = False
 ) -> Expr:
-    """x with other values at positions of one axis, which must be known; or with these added to it."""
+    """x with other values at positions along several axes, which must be known; or with these added to it."""
     at = [axis for axis, entry in enumerate(indices) if entry is not None]
-    entry = indices[at[0]] if len(at) == 1 else None
-    is_mask = entry is not None and entry.dtype == torch.bool and entry.shape == x.shape and not accumulate
-    if is_mask and entry is not None and not values.ndim:
-        return GeneralFunction(entry.expr, call.whole(values), x.expr, spec=Where())
-    if entry is None or entry.constant is None or entry.ndim != 1 or entry.dtype == torch.bool:
+    given = [entry for entry in indices if entry is not None]
+    if given[0].dtype == torch.bool and given[0].shape == x.shape and not values.ndim and not accumulate:
+        return GeneralFunction(given[0].expr, call.whole(values), x.expr, spec=Where())
+    if any(entry.constant is None or entry.dtype == torch.bool for entry in given):
         raise CheckpointError(
             f"{call.operator} ({call.name!r}) puts values where the data say",
-            expected="known positions along one axis",
-            found=[None if e is None else (e.dtype, e.shape) for e in indices],
-            hint="write it with torch.where, or register a lowering of your own",
+            expected="positions that are known when the model is exported",
+            found=[(entry.dtype, entry.shape) for entry in given],
+            hint="write it with torch.where or torch.scatter, or register a lowering of your own",
         )
-    axis = at[0]
-    positions = to_list(_counted(entry.constant, x.shape[axis]))
-    part = (*x.shape[:axis], len(positions), *x.shape[axis + 1 :])
-    placed = expand(call.operand(values), part)
+    sizes = [x.shape[axis] for axis in at]
+    rest = [axis for axis in range(x.ndim) if axis not in at]
+    table = reshape(permute(x.expr, [*at, *rest]), [math.prod(sizes), *(x.shape[axis] for axis in rest)])
+    positions = _flat_known(given, sizes)
+    placed = _placed_first(call.operand(values), at, rest, positions, x.shape)
+    flat = to_list(positions.reshape(-1))
     if accumulate:
-        placed = Add(take(x.expr, axis, positions), placed)
-    return _put(call, x, placed, axis, positions)
+        hits = torch.nn.functional.one_hot(positions.reshape(-1), math.prod(sizes)).to(x.dtype)
+        axes = tuple(range(1, table.ndim))
+        table = Add(
+            table, Einsum((placed, (0, *axes)), (constant_expr(hits), (0, table.ndim)), out_axes=(table.ndim, *axes))
+        )
+    else:
+        table = _put(Operand(table, x.dtype), placed, 0, flat)
+    back = reshape(table, [*sizes, *(x.shape[axis] for axis in rest)])
+    order = [*at, *rest]
+    return permute(back, [order.index(axis) for axis in range(x.ndim)])
 
 
 @aten("aten.tril.default", "aten.triu.default", keep=True)
@@ -166,7 +175,7 @@ def triangle(call: Call, x: Operand, diagonal: int = 0) -> Expr:
     return multiply(x.expr, constant_expr(kept.to(x.dtype)))
 
 
-def _put(call: Call, x: Operand, part: Expr, axis: int, positions: list[int]) -> Expr:
+def _put(x: Operand, part: Expr, axis: int, positions: list[int]) -> Expr:
     """x with a part in place of these positions of an axis."""
     size = x.shape[axis]
     if len(positions) == size and positions == list(range(size)):
@@ -176,7 +185,7 @@ def _put(call: Call, x: Operand, part: Expr, axis: int, positions: list[int]) ->
         is_stretch = positions == list(range(positions[0], positions[0] + len(positions))) if positions else True
         start = positions[0] if positions else 0
         idx = slice(start, start + len(positions)) if is_stretch else torch.tensor(positions)
-        return Scatter(part, [*where, idx], call.shape)  # pyright: ignore[reportArgumentType]
+        return Scatter(part, [*where, idx], x.shape)  # pyright: ignore[reportArgumentType]
     order = sorted(set(range(size)) - set(positions))
     joined = Concat(take(x.expr, axis, order), part, axis=axis)
     came_from = {position: i for i, position in enumerate([*order, *positions])}
@@ -186,18 +195,36 @@ def _put(call: Call, x: Operand, part: Expr, axis: int, positions: list[int]) ->
 def _flat_position(given: Sequence[Operand], sizes: Sequence[int]) -> Expr:
     """Positions along several axes as one position along these axes merged."""
     if all(entry.constant is not None for entry in given):
-        shape = broadcast(*(entry.shape for entry in given))
-        total = torch.zeros(shape, dtype=torch.int64, device=given[0].constant.device)  # type: ignore[union-attr]
-        for entry, size in zip(given, sizes, strict=True):
-            assert entry.constant is not None
-            total = total * size + _counted(entry.constant, size)
-        return constant_expr(total)
+        return constant_expr(_flat_known(given, sizes))
     total_expr: Expr | None = None
     for entry, size in zip(given, sizes, strict=True):
         part = GeneralFunction(_positions(entry), Scalar(size, entry.shape), spec=Binary("remainder"))
         total_expr = part if total_expr is None else Add(multiply(total_expr, Scalar(size)), part)
     assert total_expr is not None
     return expand(total_expr, broadcast(*(entry.shape for entry in given)))
+
+
+def _flat_known(given: Sequence[Operand], sizes: Sequence[int]) -> torch.Tensor:
+    """The same where all positions are known."""
+    shape = broadcast(*(entry.shape for entry in given))
+    total = torch.zeros(shape, dtype=torch.int64)
+    for entry, size in zip(given, sizes, strict=True):
+        assert entry.constant is not None
+        total = total.to(entry.constant.device) * size + _counted(entry.constant, size)
+    return total
+
+
+def _placed_first(
+    values: Expr, at: Sequence[int], rest: Sequence[int], positions: torch.Tensor, shape: Sequence[int]
+) -> Expr:
+    """Values for indexed axes as [position, *rest]; they come in the shape that indexing there gives."""
+    own, others = list(positions.shape), [shape[axis] for axis in rest]
+    is_together = list(at) == list(range(at[0], at[0] + len(at)))
+    first = at[0] if is_together else 0
+    whole = expand(values, [*others[:first], *own, *others[first:]])
+    num = len(own)
+    moved = permute(whole, [*range(first, first + num), *range(first), *range(first + num, whole.ndim)])
+    return reshape(moved, [positions.numel(), *others])
 
 
 def _counted(positions: torch.Tensor, size: int) -> torch.Tensor:

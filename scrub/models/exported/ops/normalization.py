@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from scrub.graph import Add, Einsum, Expr, Scalar, elementwise
-from scrub.models.exported.axes import multiply, reshape, unsqueeze
+from scrub.models.exported.axes import multiply, permute, reshape, unsqueeze
 from scrub.models.exported.call import Call, Operand
 from scrub.models.exported.registry import aten
 
@@ -97,6 +97,24 @@ def batch_norm(
     if bias is not None:
         result = Add(result, unsqueeze(bias.expr, *after))
     return result, *[None] * (len(call.shapes) - 1)
+
+
+@aten("aten._native_batch_norm_legit.no_stats")
+def instance_norm(
+    call: Call,
+    x: Operand,
+    weight: Operand | None,
+    bias: Operand | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Expr | None, ...]:
+    """Each channel over the examples and all places: what `InstanceNorm` does on each example."""
+    channels, num_others = x.shape[1], x.ndim - 1
+    first = permute(x.expr, [1, 0, *range(2, x.ndim)])
+    scaled = _layer_norm(call, Operand(first, x.dtype), num_others, None, None, eps)[0]
+    result = permute(reshape(scaled, [channels, x.shape[0], *x.shape[2:]]), [1, 0, *range(2, x.ndim)])
+    return _affine(result, weight, bias, num_places=x.ndim - 2), None, None
 
 
 def _axes(x: Operand, num_own: int) -> tuple[tuple[int, ...], tuple[int, ...], Scalar]:

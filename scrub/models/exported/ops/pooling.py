@@ -1,4 +1,4 @@
-"""Pooling: means and extremes over windows, and resampling of images by repeating or mixing places."""
+"""Pooling: means and extremes over windows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 from scrub.graph import Concat, Einsum, Expr, GeneralFunction, Scalar
 from scrub.graph.functions.reduce import Max
-from scrub.models.exported.axes import ints, permute, reshape, take
+from scrub.models.exported.axes import ints, permute, reshape
 from scrub.models.exported.call import Call, Operand, constant_expr
 from scrub.models.exported.ops.convolution import each, windows, zero_padded
+from scrub.models.exported.ops.resampling import mixed
 from scrub.models.exported.registry import aten
 
 
@@ -91,22 +92,8 @@ def adaptive_avg_pool(call: Call, x: Operand, output_size: Sequence[int]) -> Exp
         [_mean_row(size, i * size // count, -((i + 1) * -size // count)) for i in range(count)]
         for size, count in zip(x.shape[-num:], call.shape[-num:], strict=True)
     ]
-    return _mixed(call, x, rows)
-
-
-@aten("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec", "aten.upsample_nearest3d.vec", keep=True)
-def upsample_nearest(
-    call: Call, x: Operand, output_size: Sequence[int] | None, factors: Sequence[float] | None
-) -> Expr:
-    """Each place of the result has the value of the place at the same share of the way."""
-    num = len(x.shape) - 2
-    scales: Sequence[float | None] = factors or [None] * num
-    result = x.expr
-    for axis, scale in zip(range(2, x.ndim), scales, strict=True):
-        size, count = x.shape[axis], call.shape[axis]
-        step = 1.0 / float(scale) if scale else size / count
-        result = take(result, axis, [min(math.floor(i * step), size - 1) for i in range(count)])
-    return result
+    matrices = [torch.tensor(row, dtype=torch.float64).to(call.dtype) for row in rows]
+    return mixed(x, matrices)
 
 
 def _num_spatial(call: Call) -> int:
@@ -142,14 +129,3 @@ def _shares(size: int, kernel: int, stride: int, padding: int, places: int, with
 
 def _mean_row(size: int, start: int, end: int) -> list[float]:
     return [1.0 / (end - start) if start <= i < end else 0.0 for i in range(size)]
-
-
-def _mixed(call: Call, x: Operand, rows: Sequence[Sequence[Sequence[float]]]) -> Expr:
-    """Each of the last axes through a matrix."""
-    num = len(rows)
-    first = x.ndim - num
-    operands: list[tuple[Expr, Sequence[int]]] = [(x.expr, range(x.ndim))]
-    for i, row in enumerate(rows):
-        matrix = torch.tensor(row, dtype=torch.float64).to(call.dtype).to(x.expr.device)
-        operands.append((constant_expr(matrix), (x.ndim + i, first + i)))
-    return Einsum(*operands, out_axes=[*range(first), *(x.ndim + i for i in range(num))])

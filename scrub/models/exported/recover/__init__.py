@@ -9,7 +9,7 @@ from scrub.models.exported.recover.axes import (
     turn_terms,
     unmerge_operands,
 )
-from scrub.models.exported.recover.cores import open_attention
+from scrub.models.exported.recover.cores import name_attention, open_attention
 from scrub.models.exported.recover.heads import call_heads
 from scrub.models.exported.recover.layers import open_linear, separate_fused
 from scrub.models.exported.recover.norms import call_norm, recover_norms
@@ -26,6 +26,7 @@ __all__ = [
     "call_norm",
     "flatten_residual",
     "lift_merge",
+    "name_attention",
     "open_attention",
     "open_block",
     "open_linear",

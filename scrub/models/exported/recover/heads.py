@@ -16,7 +16,7 @@ from typing import TypeVar
 from scrub.graph import Add, Concat, Einsum, Expr, Index, Module, ModuleArgSpec, Rearrange, Scalar, Symbol, postorder
 from scrub.graph.walk import settle
 from scrub.models.exported.recover import cases
-from scrub.models.exported.recover.pattern import Attention, carried, find_attention
+from scrub.models.exported.recover.pattern import Attention, carried, find_attention, names_of_parts
 from scrub.models.exported.recover.rules import recovers
 from scrub.models.exported.recover.views import factors, is_linear, is_view, permuted, rearranged, viewed_leaf
 from scrub.rewrite import NoMatch, simplify
@@ -88,13 +88,7 @@ class _Heads:
         """The whole, under the name of the layer."""
         out, labels = self.found.out, self.found.heads
         whole = Einsum(*out.operands, out_axes=(*labels, *out.out_axes), name="a.head")
-        core = self.found.core
-        self.names = {
-            core.combined: "a.comb_v",
-            core.softmax: "a.attn_probs",
-            core.softmax.children[0]: "a.masked_scores",
-            core.scores: "a.scores",
-        }
+        self.names = names_of_parts(self.found.core)
         for part, (product, child) in self._tops().items():
             self.shared[part] = _down_to_projection(product.children[child])
         start: Place = (whole, "", tuple(range(len(labels))))

@@ -13,6 +13,9 @@ from scrub.rewrite import NoMatch
 Place = tuple[Expr, int]
 """A node and one of its axes."""
 
+COMBINED = "a.comb_v"
+"""Name of the weighted sum of values, as in `scrub.models`."""
+
 
 @dataclass(frozen=True)
 class Core:
@@ -24,7 +27,6 @@ class Core:
         softmax: the function.
         scores: the einsum of queries and keys.
         queries, keys: which of its operands are which.
-        head_labels: axes of `combined` that probabilities have, and the result, besides queries: heads, and batch.
     """
 
     combined: Einsum
@@ -77,6 +79,12 @@ def find_core(combined: Einsum) -> Core | NoMatch:
             queries = second if keys == first else first
             return Core(combined, probs, values, softmax, product, queries, keys)
     return NoMatch("neither operand is a softmax along an axis that is summed")
+
+
+def names_of_parts(core: Core) -> dict[Expr, str]:
+    """The names that parts of an attention have."""
+    names: dict[Expr, str] = {core.softmax.children[0]: "a.masked_scores", core.scores: "a.scores"}
+    return names | {core.softmax: "a.attn_probs", core.combined: COMBINED}
 
 
 def find_attention(out: Einsum) -> Attention | NoMatch:

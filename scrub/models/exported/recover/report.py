@@ -11,6 +11,7 @@ from scrub.graph import Add, Einsum, Expr, GeneralFunction, Module
 from scrub.graph.functions.gen_index import GenIndex
 from scrub.models.exported.recover.heads import HEADS
 from scrub.models.exported.recover.norms import is_norm
+from scrub.models.exported.recover.pattern import COMBINED
 from scrub.models.exported.recover.residual import is_residual
 from scrub.models.exported.recover.views import is_linear
 
@@ -49,7 +50,7 @@ class StructureReport:
 
     @property
     def attentions(self) -> int:
-        """Calls of attention heads."""
+        """Calls of attention heads; and attention without such a call."""
         return self._count("attention")
 
     @property
@@ -98,7 +99,7 @@ def structure_of(expr: Expr) -> StructureReport:
         calls: list[tuple[Expr, str, bool]] = []
         for node in _within(root):
             kind = _kind(node)
-            if kind is not None and not (is_head and kind == "residual_add"):
+            if kind is not None and not (is_head and kind in ("attention", "residual_add")):
                 found.append(Found(kind, path, node.name))
             if isinstance(node, Module) and not is_norm(node):
                 calls.append(
@@ -134,7 +135,7 @@ def _kind(node: Expr) -> Kind | None:
     if isinstance(node, Module):
         return "attention" if node.name == HEADS else "norm" if is_norm(node) else None
     if isinstance(node, Einsum):
-        return "linear_layer" if is_linear(node) else None
+        return "attention" if node.name == COMBINED else "linear_layer" if is_linear(node) else None
     is_stream = (
         isinstance(node, Add)
         and is_residual(node)

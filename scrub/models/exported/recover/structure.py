@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scrub.graph import Expr
+from scrub.models.exported.recover.cores import name_attention
 from scrub.models.exported.recover.heads import call_heads
 from scrub.models.exported.recover.normal import OUTSIDE_RECOVERED, normal_form
 from scrub.models.exported.recover.norms import recover_norms
@@ -39,4 +40,4 @@ def recover_structure(expr: Expr, *, dissolve_blocks: bool = False) -> Expr:
         if dissolve_blocks:
             expr = open_block.everywhere(expr)
         expr = simplify(call_heads.everywhere(expr), [flatten_residual], keep_names=False, traversal=OUTSIDE_RECOVERED)
-    return expr
+    return name_attention(expr)
