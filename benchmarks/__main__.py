@@ -15,14 +15,16 @@ import torch
 
 from benchmarks import report
 from benchmarks.demo_rows import demo
-from benchmarks.forward import compiling, forward, memory
+from benchmarks.forward import compiling, forward, llama, memory
 from benchmarks.gradients import gradients
+from benchmarks.loading import loading
 from benchmarks.setting import Setting
 from benchmarks.timing import CLOCKS, Row
 from benchmarks.variants import every_head, many, path_scrub
 
 BENCHMARKS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "forward": forward,
+    "llama": llama,
     "gradients": gradients,
     "every_head": every_head,
     "path_scrub": path_scrub,
@@ -30,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "many": many,
     "memory": memory,
     "compiling": compiling,
+    "loading": loading,
 }
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gpt2 import head_name
+from benchmarks.expressions import head_name
 from benchmarks.setting import SIZES, Setting, agree
 from benchmarks.timing import Row
 from scrub.compiler import compile  # noqa: A004

@@ -1,9 +1,10 @@
-"""Seconds to lower, substitute everything in, and split every head of models of published shapes, on one core.
+"""Processor seconds to load, lower, split by head and substitute everything in, for models of published shapes.
 
     python -m benchmarks.lowering
 
-Tensors are on the `meta` device, so only the work on expressions is timed; a small model on the CPU shows that no
-weight is copied on the way. The plain walk over the result stands beside, as in `graph_scale`.
+Models are loaded from configs, so that tensors are on the `meta` device and only the work on expressions is timed; a
+small model on the CPU shows that no weight is copied on the way. The plain walk over the result stands beside, as in
+`graph_scale`.
 """
 
 from __future__ import annotations
@@ -15,54 +16,66 @@ import time
 import torch
 
 import scrub as rc
-from benchmarks.shapes import SHAPES, ModelShape, lower, split_every_head
+from benchmarks.expressions import split_heads
+from benchmarks.peers import (
+    GPT2_XL,
+    LLAMA_3_8B,
+    LLAMA_3_70B,
+    Config,
+    gpt2_config,
+    hugging_face,
+    llama_config,
+)
+from scrub.models import load
 
-ROUNDS = 5
-TARGETS = {"GPT-2 XL": 2.0, "Llama-3-8B": 3.0}
+ROUNDS, SEQ = 5, 1024
+TARGETS = {"GPT-2 XL": 2.0, "Llama-3-8B": 3.0, "Llama-3-70B": 15.0}
 
 
-def meta_weight(name: str, shape: tuple[int, ...]) -> rc.Expr:
-    return rc.Array(torch.empty(shape, device="meta"), name)
+def published() -> dict[str, Config]:
+    """The configs by name."""
+    return {
+        "GPT-2 XL": gpt2_config(GPT2_XL),
+        "Llama-3-8B": llama_config(LLAMA_3_8B),
+        "Llama-3-70B": llama_config(LLAMA_3_70B),
+    }
 
 
-def one_round(shape: ModelShape) -> tuple[dict[str, float], rc.Expr]:
-    """Seconds of each step, and the final expression."""
+def one_round(config: Config) -> tuple[dict[str, float], rc.Expr]:
+    """Seconds of a processor for each step, and the final expression."""
     gc.collect()
-    seconds: dict[str, float] = {}
-    started = time.perf_counter()
-    model = lower(shape, meta_weight)
-    seconds["lower"] = time.perf_counter() - started
-    split = split_every_head(model)
-    seconds["split every head"] = time.perf_counter() - started - sum(seconds.values())
+    times = [time.process_time()]
+    loaded = load(config)
+    times.append(time.process_time())
+    lowered = loaded.lower(seq_len=SEQ)["t.bind_w"]
+    times.append(time.process_time())
+    split = split_heads(lowered)
+    times.append(time.process_time())
     inlined = rc.substitute_all_modules(split)
-    seconds["substitute all"] = time.perf_counter() - started - sum(seconds.values())
-    seconds["total"] = sum(seconds.values())
-    started = time.perf_counter()
+    times.append(time.process_time())
+    names = ("load", "lower", "split every head", "substitute all")
+    seconds = {name: end - start for name, start, end in zip(names, times, times[1:], strict=False)}
+    seconds["total"] = times[-1] - times[0]
+    started = time.process_time()
     for _ in rc.postorder([inlined]):
         pass
-    seconds["plain walk"] = time.perf_counter() - started
+    seconds["plain walk"] = time.process_time() - started
     return seconds, inlined
 
 
-def num_copied_weights() -> tuple[int, int]:
-    """Of a small model on the CPU: arrays of the final expression that are no weight's storage, and all arrays."""
-    small = ModelShape("llama", 2, 4, 2, 32, 8, 64, 100, 16)
-    pointers: set[int] = set()
-
-    def weight(name: str, shape: tuple[int, ...]) -> rc.Expr:
-        tensor = torch.randn(shape)
-        pointers.add(tensor.untyped_storage().data_ptr())
-        return rc.Array(tensor, name)
-
-    inlined = rc.substitute_all_modules(split_every_head(lower(small, weight)))
+def num_copied_weights(config: Config) -> tuple[int, int]:
+    """Of a model on the CPU: arrays of the final expression that are no weight's storage, and all arrays."""
+    model = hugging_face(config)
+    pointers = {weight.untyped_storage().data_ptr() for weight in model.state_dict().values()}
+    inlined = rc.substitute_all_modules(split_heads(load(model).lower(seq_len=16)["t.bind_w"]))
     arrays = [node for node in rc.postorder([inlined]) if isinstance(node, rc.Array)]
     return sum(array.value.untyped_storage().data_ptr() not in pointers for array in arrays), len(arrays)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    for name, shape in SHAPES.items():
-        rounds = [one_round(shape) for _ in range(ROUNDS)]
+    for name, config in published().items():
+        rounds = [one_round(config) for _ in range(ROUNDS)]
         num_nodes = sum(1 for _ in rc.postorder([rounds[0][1]]))
         print(f"\n{name}: {num_nodes:,} distinct nodes, target {TARGETS[name]} s in total")
         walk = statistics.median(seconds["plain walk"] for seconds, _ in rounds)
@@ -70,9 +83,10 @@ def main() -> None:
             values = [seconds[step] for seconds, _ in rounds]
             median = statistics.median(values)
             print(
-                f"{step:<18}{median:8.3f} s ({min(values):.3f} to {max(values):.3f}) {median / walk:8.1f} x plain walk"
+                f"{step:<18}{median:8.3f} s ({min(values):.3f} to {max(values):.3f}) {median / walk:8.1f} x plain walk",
+                flush=True,
             )
-    copied, total = num_copied_weights()
+    copied, total = num_copied_weights(llama_config())
     print(f"\nweights copied: {copied} of {total}")
 
 

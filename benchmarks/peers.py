@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -11,26 +11,56 @@ import torch
 from torch import Tensor
 
 HuggingFace = Any
-"""A `transformers.GPT2LMHeadModel`: types are checked where it is not installed, too."""
+"""A `transformers.PreTrainedModel`: types are checked where it is not installed, too."""
 Hooked = Any
 """A `transformer_lens.HookedTransformer`, likewise."""
 
+Config = Any
+"""A `transformers.PreTrainedConfig`, likewise."""
+
 GPT2_SMALL = {"n_layer": 12, "n_head": 12, "n_embd": 768, "vocab_size": 50257, "n_positions": 1024}
+GPT2_XL = {"n_layer": 48, "n_head": 25, "n_embd": 1600, "vocab_size": 50257, "n_positions": 1024}
 
 
-def hugging_face(
-    sizes: dict[str, int] = GPT2_SMALL, *, dtype: torch.dtype = torch.float32, seed: int = 0
-) -> HuggingFace:
-    """GPT-2 of these sizes with random weights, ready to evaluate, without gradients of weights.
+def _llama_sizes(layers: int, heads: int, groups: int, width: int, mlp: int, vocabulary: int, longest: int):
+    return {
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": groups,
+        "hidden_size": width,
+        "intermediate_size": mlp,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": longest,
+    }
+
+
+LLAMA_SMALL = _llama_sizes(6, 8, 4, 512, 1408, 8192, 256)
+LLAMA_3_8B = _llama_sizes(32, 32, 8, 4096, 14336, 128256, 8192)
+LLAMA_3_70B = _llama_sizes(80, 64, 8, 8192, 28672, 128256, 8192)
+
+
+def gpt2_config(sizes: Mapping[str, int] = GPT2_SMALL) -> Config:
+    """Of a GPT-2 of these sizes, with scaled dot-product attention."""
+    library: Any = import_module("transformers")
+    return library.GPT2Config(**sizes, attn_implementation="sdpa", bos_token_id=0, eos_token_id=0)
+
+
+def llama_config(sizes: Mapping[str, int] = LLAMA_SMALL) -> Config:
+    """Of a Llama of these sizes, with scaled dot-product attention."""
+    library: Any = import_module("transformers")
+    return library.LlamaConfig(**sizes, attn_implementation="sdpa", bos_token_id=0, eos_token_id=0)
+
+
+def hugging_face(config: Config, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> HuggingFace:
+    """A causal language model with random weights, ready to evaluate, without gradients of weights.
 
     Weights are larger than at the start of training, so that heads attend to something and a wrong one shows.
     """
     library: Any = import_module("transformers")
-    config = library.GPT2Config(**sizes, attn_implementation="sdpa", bos_token_id=0, eos_token_id=0)
-    model = library.GPT2LMHeadModel(config).to(dtype).eval().requires_grad_(False)
+    model = library.AutoModelForCausalLM.from_config(config).to(dtype).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        is_scale = "ln_" in name and name.endswith("weight")
+        is_scale = name.endswith("weight") and ("ln_" in name or "norm" in name)
         std = 0.1 if is_scale or name.endswith(".bias") else 0.05
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * std + float(is_scale))
     return model

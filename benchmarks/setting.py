@@ -9,8 +9,15 @@ from functools import cached_property, partial
 import torch
 
 import scrub as rc
-from benchmarks.gpt2 import Gpt2, gpt2
-from benchmarks.peers import GPT2_SMALL, Hooked, HuggingFace, hugging_face, transformer_lens
+from benchmarks.expressions import Expressions, expressions
+from benchmarks.peers import (
+    GPT2_SMALL,
+    Hooked,
+    HuggingFace,
+    gpt2_config,
+    hugging_face,
+    transformer_lens,
+)
 from benchmarks.timing import Row, compare
 from scrub.compiler import compile  # noqa: A004
 
@@ -42,20 +49,20 @@ class Setting:
 
     def __init__(self, *, rounds: int, clock: str = "wall", sizes: Mapping[str, int] = GPT2_SMALL) -> None:
         self.rounds, self.clock, self.sizes = rounds, clock, dict(sizes)
-        self._expressions: dict[int, Gpt2] = {}
+        self._expressions: dict[int, Expressions] = {}
 
     @cached_property
     def hugging_face(self) -> HuggingFace:
-        return hugging_face(self.sizes)
+        return hugging_face(gpt2_config(self.sizes))
 
     @cached_property
     def transformer_lens(self) -> Hooked:
         return transformer_lens(self.hugging_face)
 
-    def expressions(self, seq: int) -> Gpt2:
+    def expressions(self, seq: int) -> Expressions:
         """The model as expressions, for sequences of one length."""
         if seq not in self._expressions:
-            self._expressions[seq] = gpt2(self.hugging_face, seq)
+            self._expressions[seq] = expressions(self.hugging_face, seq)
         return self._expressions[seq]
 
     def draw(self, size: Size, *, seed: int = 0) -> torch.Tensor:

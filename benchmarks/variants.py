@@ -9,9 +9,9 @@ from itertools import pairwise
 import torch
 
 import scrub as rc
+from benchmarks.expressions import Expressions, expressions, head_name, patched_heads, replace_head, value_scrubbed
 from benchmarks.forward import plain
-from benchmarks.gpt2 import Gpt2, gpt2, head_name, patched_heads, replace_head, value_scrubbed
-from benchmarks.peers import hugging_face, patched_losses
+from benchmarks.peers import gpt2_config, hugging_face, patched_losses
 from benchmarks.setting import Setting, Size, agree, prepared
 from benchmarks.timing import CLOCKS, Clock, Row, seconds
 from scrub.compiler import compile  # noqa: A004
@@ -60,7 +60,7 @@ def path_scrub(setting: Setting) -> Iterator[Row]:
     for size in SCRUBBED:
         of, tokens, others = setting.expressions(size.seq), setting.draw(size), setting.draw(size, seed=1)
         other = of.other_tokens()
-        peer = partial(_both, plain(setting, tokens), plain(setting, others))
+        peer = partial(_both, plain(setting.hugging_face, tokens), plain(setting.hugging_face, others))
         for layer in SCRUBBED_LAYERS:
             scrubbed = value_scrubbed(of, (layer, 3), other)
             ours = prepared([scrubbed], {of.tokens: tokens, other: others}, batched=[of.tokens, other])
@@ -78,7 +78,7 @@ def many(setting: Setting) -> Iterator[Row]:
     The original is among the expressions, so that the first variant's cost is what it adds, too.
     """
     size = Size(1, 15)
-    of = gpt2(hugging_face(SMALL), size.seq)
+    of = expressions(hugging_face(gpt2_config(SMALL)), size.seq)
     bindings: dict[rc.Expr, torch.Tensor] = {of.tokens: setting.draw(size) % SMALL["vocab_size"]}
     marginal: dict[str, list[tuple[float, ...]]] = {step: [] for step in ("build", "compile", "run")}
     for _ in range(ROUNDS_OF_MANY):
@@ -94,7 +94,7 @@ def many(setting: Setting) -> Iterator[Row]:
         yield Row(f"one more variant: {step}, 100 to 1000 / 10 to 100", SMALL_SIZE, ratios, FLAT)
 
 
-def _costs(of: Gpt2, number: int, bindings: dict[rc.Expr, torch.Tensor], clock: Clock) -> dict[str, float]:
+def _costs(of: Expressions, number: int, bindings: dict[rc.Expr, torch.Tensor], clock: Clock) -> dict[str, float]:
     """Seconds to write so many variants down, to compile them and the original, and to run them."""
     started = clock()
     exprs = [of.loss(logits) for logits in (of.split, *scaled_heads(of, number))]
@@ -107,7 +107,7 @@ def _costs(of: Gpt2, number: int, bindings: dict[rc.Expr, torch.Tensor], clock: 
     return {"build": built - started, "compile": compiled - built, "run": run}
 
 
-def scaled_heads(of: Gpt2, number: int) -> list[rc.Expr]:
+def scaled_heads(of: Expressions, number: int) -> list[rc.Expr]:
     """Logits of variants that each scale one head's output; layers take turns, so that any number of them is fair."""
     found: list[rc.Expr] = []
     for index in range(number):

@@ -148,6 +148,10 @@ class Experts:
     n_active: int
     is_renormalized: bool = True
 
+    def __post_init__(self) -> None:
+        if self.expert.bias_in or self.expert.bias_out:
+            raise CheckpointError("experts have no biases", expected="bias_in=False, bias_out=False", found=self.expert)
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -20,7 +20,7 @@ from scrub.rewrite import Matcher, Regex, bind, bind_sizes, partially_substitute
 SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
 _WEIGHTS_OF_THE_WHOLE = ("t.w.", "t.b.")
 _BLOCK, _ATTENTION = Regex(r"^b\d+$"), Regex(r"^a\d+$")
-_READER = Regex(r"^([am]\d+(\.norm)?|b\d+(\.mid_norm)?|final\.norm)$")
+_READER = Regex(r"^([am]\d+(\.norm)?|b\d+(\.mid_norm)?|final\.norm|t\.(first|projected_out|logits(\.lin)?))$")
 _READS = {"ln.input", "a.input", "m.input"}
 _STREAM = Matcher(Regex(r"^(t\.input|b\d+(\.mid(_norm)?)?)$"))
 _RESIDUAL = Regex(r"\.resid$")
@@ -144,7 +144,7 @@ def check_equal(before: Expr, after: Expr, *, seed: int = 0, tolerance: float = 
 
 
 def _with_known_sizes(expr: Expr) -> Expr:
-    return bind_sizes(expr, **dict.fromkeys(map(str, expr.free_sizes), 5)) if expr.free_sizes else expr
+    return bind_sizes(expr, dict.fromkeys(map(str, expr.free_sizes), 5)) if expr.free_sizes else expr
 
 
 def _floating_dtype(expr: Expr) -> torch.dtype:
@@ -190,11 +190,18 @@ def _split_attention(attention: Expr, groups: Sequence[HeadGroup]) -> Expr:
 
 
 def _as_sum(reader: Expr) -> Expr:
-    """What the reader takes of the residual stream, as a sum called `{reader}.resid`."""
-    if not isinstance(reader, Module):
-        return reader
-    args = [
-        Add(arg, name=f"{reader.name}.resid") if s.name in _READS and _STREAM(arg) else arg
-        for s, arg in reader.bindings.items()
-    ]
-    return reader.with_children((reader.body, *args))
+    """What the reader takes of the residual stream, as a sum called `{reader}.resid`.
+
+    Readers are norms, attention and MLPs, which are calls, and what reads logits where there is no final norm.
+    """
+    if isinstance(reader, Module):
+        reads = [symbol.name in _READS for symbol in reader.bindings]
+        args = [_sum_of(arg, reader) if is_read else arg for arg, is_read in zip(reader.args, reads, strict=True)]
+        return reader.with_children((reader.body, *args))
+    if (reader.name or "").startswith("t."):
+        return reader.with_children([_sum_of(child, reader) for child in reader.children])
+    return reader
+
+
+def _sum_of(arg: Expr, reader: Expr) -> Expr:
+    return Add(arg, name=f"{reader.name}.resid") if _STREAM(arg) else arg

@@ -9,7 +9,7 @@ import torch
 from scrub.graph import Array, CheckpointError, Expr, GeneralFunction, cast_to
 from scrub.models.architecture import Architecture, Attention, RotaryTable
 from scrub.models.embedding import check_range, counted_positions, position_embeddings
-from scrub.models.parts.attention import MASKED_SCORE, rotary_symbols
+from scrub.models.parts.attention import masked_score, rotary_symbols
 from scrub.models.parts.einsums import on_last_axes
 from scrub.models.tables import cos_and_sin
 
@@ -35,9 +35,11 @@ def attention_inputs(
         dtype, device: of the model.
 
     Raises:
-        CheckpointError: positions that the model does not have or take, or sequences too long for its ALiBi.
+        CheckpointError: positions that the model does not have or take, sequences too long for its ALiBi, or layers
+            that mask or rotate differently under one name.
     """
     _check_takes_positions(architecture, positions)
+    _check_shared_inputs(architecture)
     inputs: dict[str, Expr] = {}
     for attention in dict.fromkeys(layer.attention for layer in architecture.layers):
         if attention.mask_name not in inputs:
@@ -48,7 +50,7 @@ def attention_inputs(
                 pair = _rotary(architecture, attention.rotary, attention.d_head, seq, positions, dtype, device)
                 inputs |= {str(symbol.name): value for symbol, value in zip((cos, sin), pair, strict=True)}
         if attention.alibi_slopes is not None and "a.alibi.positions" not in inputs:
-            _check_alibi_stays_below_masks(attention.alibi_slopes, seq)
+            _check_alibi_stays_below_masks(attention.alibi_slopes, seq, dtype)
             inputs["a.alibi.positions"] = _alibi_positions(seq, mask, dtype, device)
     if architecture.embedding.positions == "shortformer":
         inputs["a.pos_input"] = position_embeddings(architecture, arrays, seq, mask, positions)
@@ -63,10 +65,25 @@ def _check_takes_positions(architecture: Architecture, positions: Expr | None) -
     raise CheckpointError("this model takes no positions", nodes=[positions], hint="leave out position_ids")
 
 
-def _check_alibi_stays_below_masks(slopes: tuple[float, ...], seq: int) -> None:
+def _check_shared_inputs(architecture: Architecture) -> None:
+    """Raise where one input would be bound for layers that need different ones."""
+    known: dict[str, object] = {}
+    for attention in dict.fromkeys(layer.attention for layer in architecture.layers):
+        needs: dict[str, object] = {attention.mask_name: f"is_causal={attention.is_causal}"}
+        if attention.rotary is not None:
+            needs[f"a.{attention.rotary.name}"] = (attention.rotary, f"d_head={attention.d_head}")
+        for name, need in needs.items():
+            if known.setdefault(name, need) != need:
+                raise CheckpointError(
+                    f"layers whose attention differs share the input {name}", expected=known[name], found=need
+                )
+
+
+def _check_alibi_stays_below_masks(slopes: tuple[float, ...], seq: int, dtype: torch.dtype) -> None:
     """Later keys are preferred by `slope` a position, which what is added to their scores as masked must outweigh."""
-    longest = int(-MASKED_SCORE / 2 / max(slopes))
-    if seq > longest:
+    steepest, most = max(map(abs, slopes)), -masked_score(dtype) / 2
+    if seq * steepest > most:
+        longest = int(most / steepest)
         raise CheckpointError(
             f"sequences of {seq} tokens are too long for ALiBi here", expected=f"at most {longest}", found=seq
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from scrub.graph import CheckpointError, Expr, Module, Size
+from scrub.graph import Array, CheckpointError, Expr, Module, Size
 from scrub.models.architecture import Architecture
 from scrub.models.embedding import check_inputs, embedded_patches, embedded_tokens
 from scrub.models.inputs import attention_inputs
@@ -128,6 +128,9 @@ class LoadedModel:
             )
         )
         arrays = self.embedding_arrays
+        mask, positions, types = (
+            None if value is None else _for_all_rows(value, x) for value in (mask, positions, types)
+        )
         given = {"attention_mask": mask, "position_ids": positions, "token_type_ids": types}
         check_inputs(a, x, {what: value for what, value in given.items() if value is not None})
         if a.embedding.patches is not None:
@@ -150,6 +153,16 @@ class LoadedModel:
     def weight_expressions(self) -> dict[str, Expr]:
         """The weights as expressions, each under its name."""
         return {name: as_expr(weight, name) for name, weight in self.weights.items()}
+
+
+def _for_all_rows(value: Expr, tokens: Expr) -> Expr:
+    """An input [1, seq] that goes with every row of tokens [batch, seq], as [seq]."""
+    is_one = value.ndim > 1 and all(size == 1 for size in value.shape[:-1])
+    if not is_one or value.shape[:-1] == tokens.shape[:-1]:
+        return value
+    if isinstance(value, Array):
+        return Array(value.value.flatten(), value.name)
+    return value.index([0] * (value.ndim - 1), name=value.name)
 
 
 def _check_length(model: Expr, seq: int, tokens: Expr) -> None:

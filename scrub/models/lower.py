@@ -21,6 +21,7 @@ from scrub.graph import (
     symbolic_sizes,
 )
 from scrub.models.architecture import Architecture, Layer
+from scrub.models.parts.attention import masked_score
 from scrub.models.parts.block import block_spec, block_weights
 from scrub.models.parts.norms import norm_weights, normed
 
@@ -115,11 +116,12 @@ def lower_transformer(
         bindings[symbol] = as_expr(weights[str(symbol.name)], symbol.name)
         return symbol
 
+    masked = masked_score(weights["t.w.unembed"].dtype)
     specs: dict[Layer, ModuleSpec] = {}
     residual: Expr = Symbol.new_from_name((seq_len, a.d_model), "t.input")
     for number, layer in enumerate(a.layers):
         if layer not in specs:
-            specs[layer] = block_spec(layer, seq_len, a.d_model)
+            specs[layer] = block_spec(layer, seq_len, a.d_model, masked=masked)
         args = {str(s.name): bound(_in_layer(s, number)) for s in specs[layer].symbols[1:]}
         residual = Module(specs[layer], f"b{number}", **{"b.input": residual}, **args)
     for symbol in readout_weights(a):

@@ -57,6 +57,10 @@ LENS_WEIGHTS = {
     **{f"m.norm.{w}": f"blocks.{{l}}.ln2.{w}" for w in "wb"},
     **{f"a.out_norm.{w}": f"blocks.{{l}}.ln1_post.{w}" for w in "wb"},
     **{f"m.out_norm.{w}": f"blocks.{{l}}.ln2_post.{w}" for w in "wb"},
+    "a.q.norm.w": "blocks.{l}.attn.q_norm.w",
+    "a.k.norm.w": "blocks.{l}.attn.k_norm.w",
+    "m.post_norm.w": "blocks.{l}.mlp.ln.w",
+    "m.post_norm.b": "blocks.{l}.mlp.ln.b",
     "final.norm.w": "ln_final.w",
     "final.norm.b": "ln_final.b",
     "t.w.unembed": "unembed.W_U",
@@ -231,8 +235,11 @@ def _lens_hooks(layer: Layer) -> Iterator[tuple[str, str]]:
         ("a.attn_probs", f"{block}.attn.hook_pattern"),
         ("a.comb_v", f"{block}.attn.hook_z"),
         ("a.head", f"{block}.attn.hook_result"),
-        ("m.post", f"{block}.mlp.hook_post"),
     )
+    if isinstance(layer.mlp, Mlp) and layer.mlp.post_norm is not None:
+        yield from (("m.post", f"{block}.mlp.hook_mid"), ("m.post_norm", f"{block}.mlp.hook_post"))
+    else:
+        yield "m.post", f"{block}.mlp.hook_post"
     if isinstance(layer.mlp, Mlp) and layer.mlp.is_gated:
         yield from (("m.gate.pre", f"{block}.mlp.hook_pre"), ("m.pre", f"{block}.mlp.hook_pre_linear"))
     else:

@@ -18,8 +18,8 @@ from scrub.models.families.family import Family, Source
 from scrub.models.lens_config import read_lens_config, refuse
 from scrub.models.lens_positions import alibi_multipliers, rotary_tables
 from scrub.models.loaded import LoadedModel
+from scrub.models.names import LENS_WEIGHTS
 
-_BLOCK = "blocks.{l}"
 _ACTIVATIONS = {
     "relu": "relu",
     "gelu": "gelu",
@@ -165,41 +165,15 @@ def _mlp(c: SimpleNamespace, biases: set[str]) -> Mlp:
 
 
 def _sources(weights: Mapping[str, torch.Tensor]) -> dict[str, Source]:
-    """Keys and values that heads share are stored with an underscore."""
-    shared = "_" if any(name.endswith(".attn._W_K") for name in weights) else ""
-    sides, kinds = (("a", "ln1"), ("m", "ln2")), (("w", "W"), ("b", "b"))
-    return {
-        "t.w.tok_embeds": Source("embed.W_E"),
-        "t.w.pos_embeds": Source("pos_embed.W_pos"),
-        "t.embed_norm.w": Source("embed.ln.w"),
-        "t.embed_norm.b": Source("embed.ln.b"),
-        **{f"{part}.norm.{w}": Source(f"{_BLOCK}.{ln}.{w}") for part, ln in sides for w in "wb"},
-        **{f"{part}.out_norm.w": Source(f"{_BLOCK}.{ln}_post.w") for part, ln in sides},
-        **{
-            f"a.{part}.{k.lower()}": Source(f"{_BLOCK}.attn.{w}_{k}", _grouped) for part, w in ("wW", "bb") for k in "Q"
-        },
-        **{f"a.{kind}.q": Source(f"{_BLOCK}.attn.{stored}_Q", _grouped) for kind, stored in kinds},
-        **{
-            f"a.{kind}.{k.lower()}": Source(f"{_BLOCK}.attn.{shared}{stored}_{k}")
-            for kind, stored in kinds
-            for k in "KV"
-        },
-        "a.w.o": Source(f"{_BLOCK}.attn.W_O", _grouped),
-        "a.b.o": Source(f"{_BLOCK}.attn.b_O"),
-        "a.q.norm.w": Source(f"{_BLOCK}.attn.q_norm.w"),
-        "a.k.norm.w": Source(f"{_BLOCK}.attn.k_norm.w"),
-        "m.w.in": Source(f"{_BLOCK}.mlp.W_in"),
-        "m.b.in": Source(f"{_BLOCK}.mlp.b_in"),
-        "m.w.gate": Source(f"{_BLOCK}.mlp.W_gate"),
-        "m.w.out": Source(f"{_BLOCK}.mlp.W_out"),
-        "m.b.out": Source(f"{_BLOCK}.mlp.b_out"),
-        "m.post_norm.w": Source(f"{_BLOCK}.mlp.ln.w"),
-        "m.post_norm.b": Source(f"{_BLOCK}.mlp.ln.b"),
-        "final.norm.w": Source("ln_final.w"),
-        "final.norm.b": Source("ln_final.b"),
-        "t.w.unembed": Source("unembed.W_U"),
-        "t.b.unembed": Source("unembed.b_U"),
-    }
+    """Where weights are stored. Keys and values that heads share are stored with an underscore."""
+    shared = any(name.endswith(".attn._W_K") for name in weights)
+    sources = {name: Source(stored) for name, stored in LENS_WEIGHTS.items()}
+    for name in ("a.w.q", "a.b.q", "a.w.o"):
+        sources[name] = sources[name]._replace(view=_grouped)
+    for name in ("a.w.k", "a.w.v", "a.b.k", "a.b.v") if shared else ():
+        block, weight = sources[name].weight.rsplit(".", 1)
+        sources[name] = Source(f"{block}._{weight}")
+    return sources
 
 
 def _grouped(w: torch.Tensor, layer: Layer) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +10,15 @@ from dataclasses import dataclass
 import torch
 
 import scrub as rc
-from benchmarks import shapes
 from scrub.compiler import compile as compile_expressions
 from scrub.demo import HYPOTHESES, build_experiment
 from scrub.demo.run import demo_heads
 from scrub.graph import Expr
+from tests.compiler.transformers import Shape, on_embedded, random_model
 from tests.models.attn_oracle import Tiny, make, random_tokens
 
 N = 3
-SHAPE = {"d_model": 8, "d_head": 4, "d_mlp": 12, "d_vocab": 11, "seq": 5, "n_layers": 2}
+SHAPE = Shape()
 
 
 @dataclass(frozen=True)
@@ -51,50 +52,24 @@ class Model:
         return [torch.stack(values) for values in zip(*rows, strict=True)]
 
 
-def weights_of(seed: int) -> Callable[[str, tuple[int, ...]], Expr]:
-    """Weights by name, of a size that leaves attention far from uniform."""
-
-    def weight(name: str, shape: tuple[int, ...]) -> Expr:
-        generator = torch.Generator().manual_seed(seed + sum(i * ord(c) for i, c in enumerate(name)))
-        value = torch.randn(shape, generator=generator, dtype=torch.float64) * 0.8
-        return rc.Array(value + 1 if "norm.w" in name else value, name)
-
-    return weight
-
-
-def published(family: str, n_heads: int, n_key_value_heads: int, *, split: bool) -> Model:
+def published(
+    family: str, n_heads: int, n_key_value_heads: int, *, split: bool, n_layers: int = SHAPE.n_layers, n: int = N
+) -> Model:
     """The blocks of GPT-2 or Llama, called on embedded tokens; with every head a call of its own, if split."""
-    shape = shapes.ModelShape(family=family, n_heads=n_heads, n_key_value_heads=n_key_value_heads, **SHAPE)
-    expr = shapes.lower(shape, weights_of(0))
-    if split:
-        expr = shapes.split_every_head(expr)
-    tokens = next(s for s in expr.free_symbols if s.name == "t.input")
-    expr = rc.bind(expr, {s: constant(shape, str(s.name)) for s in expr.free_symbols if s is not tokens})
-    inputs = torch.randn(N, *tokens.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return Model((expr,), tokens, inputs)
+    shape = dataclasses.replace(
+        SHAPE, family=family, n_heads=n_heads, n_key_value_heads=n_key_value_heads, n_layers=n_layers
+    )
+    expr, embedded = on_embedded(random_model(shape), shape.seq, split=split)
+    inputs = torch.randn(n, shape.seq, shape.d_model, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return Model((expr,), embedded, inputs)
 
 
 def loss() -> Model:
     """Of every word under the blocks of GPT-2, for labels that are given."""
     model = published("gpt2", 4, 4, split=True)
-    labels = rc.Array(random_tokens(SHAPE["seq"], d_vocab=SHAPE["d_vocab"]), "labels")
+    labels = rc.Array(random_tokens(SHAPE.seq, d_vocab=SHAPE.d_vocab), "labels")
     losses = rc.negative_log_likelihood(model.exprs[0], labels, name="losses")
     return Model((losses, losses.mean()), model.batched, model.inputs)
-
-
-def constant(shape: shapes.ModelShape, name: str) -> Expr:
-    """The causal mask, and what rotates positions."""
-    half = shape.d_head // 2
-    angles = torch.arange(shape.seq, dtype=torch.float64)[:, None] / 100 ** (torch.arange(half) / half)
-    turn = torch.zeros(shape.d_head, shape.d_head, dtype=torch.float64)
-    turn[half:, :half], turn[:half, half:] = -torch.eye(half), torch.eye(half)
-    values = {
-        "mask": torch.full((shape.seq, shape.seq), -1e4, dtype=torch.float64).triu(1),
-        "cos": angles.repeat(1, 2).cos(),
-        "sin": angles.repeat(1, 2).sin(),
-        "rotate": turn,
-    }
-    return rc.Array(values[name], name)
 
 
 @functools.cache

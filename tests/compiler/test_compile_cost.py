@@ -10,11 +10,10 @@ import pytest
 import torch
 
 import scrub as rc
-from benchmarks import shapes
 from scrub.compiler import compile as compile_expressions
 from scrub.compiler.passes import ALL_PASSES
 from scrub.graph import Expr, postorder
-from tests.compiler.models import SHAPE, Model, published, weights_of
+from tests.compiler.models import SHAPE, Model, published
 from tests.steps import num_steps
 
 BOTH = pytest.mark.parametrize("passes", [(), ALL_PASSES], ids=["no passes", "all passes"])
@@ -42,19 +41,13 @@ def warm_up() -> None:
 
 @functools.cache
 def split_model(n_layers: int) -> Model:
-    shape = shapes.ModelShape("gpt2", **(SHAPE | {"n_layers": n_layers, "n_heads": NUM_HEADS, "n_key_value_heads": 4}))  # type: ignore[arg-type]
-    expr = shapes.split_every_head(shapes.lower(shape, weights_of(0)))
-    tokens = next(s for s in expr.free_symbols if s.name == "t.input")
-    mask = next(s for s in expr.free_symbols if s.name == "mask")
-    hidden = torch.full(mask.shape, -1e4, dtype=torch.float64).triu(1)  # type: ignore[arg-type]
-    inputs = torch.randn(2, *tokens.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return Model((rc.bind(expr, {mask: rc.Array(hidden, "mask")}),), tokens, inputs)
+    return published("gpt2", NUM_HEADS, NUM_HEADS, split=True, n_layers=n_layers, n=2)
 
 
 def variant(model: Model, number: int) -> Expr:
     """The model with one head's output multiplied by a number of its own; heads in turn."""
     expr = model.exprs[0]
-    heads = [f"a{layer}.h{head}" for layer in range(SHAPE["n_layers"]) for head in range(NUM_HEADS)]
+    heads = [f"a{layer}.h{head}" for layer in range(SHAPE.n_layers) for head in range(NUM_HEADS)]
     return expr.update(heads[number % len(heads)], lambda node: node.scale(1 + 1 / (number + 2)))
 
 
@@ -99,7 +92,7 @@ def test_a_model_costs_as_much_as_it_has_layers(passes: tuple[str, ...]) -> None
 @BOTH
 def test_variants_cost_as_much_as_there_are(passes: tuple[str, ...]) -> None:
     warm_up()
-    model = split_model(SHAPE["n_layers"])
+    model = split_model(SHAPE.n_layers)
     sizes = [8, 16, 32]  # multiples of the number of heads: later layers cost less
     steps = [
         steps_of([*model.exprs, *(variant(model, i) for i in range(n))], {model.batched: model.inputs}, passes)
@@ -114,7 +107,7 @@ def own_flops(expr: Expr, known: set[Expr]) -> int:
 
 
 def test_a_variant_computes_what_is_downstream_of_its_change_and_no_more() -> None:
-    model = split_model(SHAPE["n_layers"])
+    model = split_model(SHAPE.n_layers)
     bindings: dict[Expr, torch.Tensor] = {model.batched: model.inputs}
     known = set(postorder([rc.substitute_all_modules(model.exprs[0])]))
     exprs = list(model.exprs)
@@ -138,7 +131,7 @@ def test_a_variant_computes_what_is_downstream_of_its_change_and_no_more() -> No
 
 @BOTH
 def test_the_same_variant_again_costs_nothing(passes: tuple[str, ...]) -> None:
-    model = split_model(SHAPE["n_layers"])
+    model = split_model(SHAPE.n_layers)
     bindings: dict[Expr, torch.Tensor] = {model.batched: model.inputs}
     one, other = variant(model, 1), variant(model, 6)
     once = compile_expressions([one, other], batched=[model.batched], passes=passes).plan(bindings)
@@ -151,7 +144,7 @@ def test_the_same_variant_again_costs_nothing(passes: tuple[str, ...]) -> None:
 @BOTH
 def test_a_thousand_variants(passes: tuple[str, ...], count: int) -> None:
     """Each change costs the steps that it takes in the first place, and all values are right."""
-    model = split_model(SHAPE["n_layers"])
+    model = split_model(SHAPE.n_layers)
     bindings: dict[Expr, torch.Tensor] = {model.batched: model.inputs}
     variants = [variant(model, number) for number in range(count)]
     num_steps_of: list[int] = []

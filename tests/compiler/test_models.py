@@ -120,17 +120,16 @@ def test_a_block_of_gpt2_equals_torch() -> None:
     """Against torch's own layers, so that the reference evaluator is not all there is to trust."""
     whole = published("gpt2", 4, 4, split=True)
     weights = {str(node.name): node.value for node in rc.postorder(whole.exprs) if isinstance(node, rc.Array)}
-    x, size = whole.inputs, SHAPE["d_model"]
-    for layer in range(SHAPE["n_layers"]):
+    x, size = whole.inputs, SHAPE.d_model
+    for layer in range(SHAPE.n_layers):
         a, m = f"a{layer}", f"m{layer}"
         normed = functional.layer_norm(x, (size,), weights[f"{a}.norm.w"], weights[f"{a}.norm.b"], 1e-5)
         q, k, v = (
-            torch.einsum("nsd,igde->nigse", normed, weights[f"{a}.w.{part}"].reshape(1, 4, size, -1))
-            + weights[f"{a}.b.{part}"].reshape(1, 4, 1, -1)
+            torch.einsum("nsd,hde->nhse", normed, weights[f"{a}.w.{part}"]) + weights[f"{a}.b.{part}"][:, None]
             for part in "qkv"
         )
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + torch.einsum("nigse,iged->nsd", mixed, weights[f"{a}.w.o"]) + weights[f"{a}.b.o"]
+        x = x + torch.einsum("nhse,hed->nsd", mixed, weights[f"{a}.w.o"]) + weights[f"{a}.b.o"]
         normed = functional.layer_norm(x, (size,), weights[f"{m}.norm.w"], weights[f"{m}.norm.b"], 1e-5)
         hidden = functional.gelu(normed @ weights[f"{m}.w.in"] + weights[f"{m}.b.in"], approximate="tanh")
         x = x + hidden @ weights[f"{m}.w.out"] + weights[f"{m}.b.out"]

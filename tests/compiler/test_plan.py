@@ -9,29 +9,23 @@ import torch
 
 import scrub as rc
 from benchmarks.memory import peak_bytes
-from benchmarks.shapes import ModelShape, lower, split_every_head
 from scrub.compiler import Program
 from scrub.compiler import compile as compile_expr
 from scrub.compiler.passes import ALL_PASSES
+from tests.compiler.transformers import Shape, lowered, random_model, symbol_named
 
-SHAPE = ModelShape("gpt2", 3, 4, 4, 128, 32, 512, 600, 24)
+SHAPE = Shape("gpt2", 3, 4, 4, 128, 32, 512, 600, 24)
 N = 12
 
 
 def _model(*, is_split: bool) -> tuple[rc.Expr, rc.Symbol, dict[rc.Expr, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-
-    def weight(name: str, shape: tuple[int, ...]) -> rc.Expr:
-        return rc.Array(torch.randn(shape, generator=generator) * 0.05, name)
-
-    model = lower(SHAPE, weight)
-    symbols = {symbol.name: symbol for symbol in model.free_symbols}
-    x = symbols["t.input"]
+    model = lowered(random_model(SHAPE, std=0.05, dtype=torch.float32), SHAPE.seq, split=is_split)
+    x = symbol_named(model, "t.input")
     bindings: dict[rc.Expr, torch.Tensor] = {
-        x: torch.randn(N, SHAPE.seq, SHAPE.d_model, generator=generator),
-        symbols["mask"]: torch.full((SHAPE.seq, SHAPE.seq), -1e4).triu(1),
+        x: torch.randn(N, SHAPE.seq, SHAPE.d_model, generator=torch.Generator().manual_seed(0)),
+        symbol_named(model, "a.mask"): torch.ones(SHAPE.seq, SHAPE.seq).tril(),
     }
-    return (split_every_head(model) if is_split else model), x, bindings
+    return model, x, bindings
 
 
 def _program(
@@ -113,7 +107,7 @@ def test_a_plan_prints_steps_operations_memory_and_what_passes_did() -> None:
     for name in ("siblings", "normalization", "attention", "linear"):
         assert f"{name} " in text
     assert "3 Attention" in text
-    assert "t.logits linear" in text
+    assert "t.bind_w linear" in text  # the logits, under the name of the module that was inlined
 
 
 def test_what_several_outputs_share_is_counted_once() -> None:

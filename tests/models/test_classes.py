@@ -175,3 +175,23 @@ def test_weights_that_published_files_of_bert_hold_besides(tmp_path: Path) -> No
     with torch.no_grad():
         wanted = model(tokens).logits
     assert_same(load(tmp_path).call(tokens).evaluate(), wanted)
+
+
+def test_a_name_on_the_hub_loads_the_class_that_its_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = made("bert classifier"), drawn_tokens(2, 7)
+    model.config.architectures = [type(model).__name__]
+    asked: list[str] = []
+
+    def from_hub(name: str, **_: Any) -> Any:
+        asked.append(name)
+        return model
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda name, **_: model.config)
+    monkeypatch.setattr(type(model), "from_pretrained", from_hub)
+    loaded = load("some/name")
+    assert asked == ["some/name"]
+    assert loaded.source == "some/name"
+    with torch.no_grad():
+        assert_same(loaded.call(tokens).evaluate(), model(tokens).logits)
+    assert load("some/name", device="meta").device == torch.device("meta")
+    assert asked == ["some/name"]

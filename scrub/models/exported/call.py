@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scrub.graph import Array, Expr, Rearrange, Scalar, cast_to
+from scrub.graph import Array, CheckpointError, Expr, Rearrange, Scalar, cast_to
 from scrub.models.exported.axes import expand, ints
 
 Number = int | float | bool
@@ -168,3 +168,14 @@ def axes_of(dims: Sequence[int] | int | None, ndim: int) -> list[int]:
     if dims is None or (not isinstance(dims, int) and len(dims) == 0):
         return list(range(ndim))
     return sorted({axis_of(dim, ndim) for dim in ([dims] if isinstance(dims, int) else dims)}) if ndim else []
+
+
+def no_dropout(call: Call, p: float) -> None:
+    """Raise a `CheckpointError` if a module drops values in evaluation mode too."""
+    if p:
+        raise CheckpointError(
+            f"{call.operator} ({call.name!r}) drops values with probability {p}, although this is evaluation mode",
+            expected=0.0,
+            found=p,
+            hint="give it training=self.training, or draw the mask outside and pass it in as an argument",
+        )

@@ -74,7 +74,7 @@ class ConfigReader:
 
     def __init__(self, config: Any, harmless: frozenset[str] = frozenset()) -> None:
         self.config = config
-        self._aliases: Mapping[str, str] = getattr(type(config), "attribute_map", {})
+        self._aliases: Mapping[str, str] = getattr(config.__class__, "attribute_map", {})
         self._read: set[str] = set()
         self._harmless = HARMLESS | harmless
 

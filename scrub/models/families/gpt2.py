@@ -90,6 +90,7 @@ register(
                 "summary_activation",
                 "summary_proj_to_labels",
                 "summary_first_dropout",
+                "n_ctx",  # in published configs; n_positions counts
                 "reorder_and_upcast_attn",
                 "tie_word_embeddings",
             ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from scrub.graph import (
     Add,
     CheckpointError,
@@ -25,10 +27,19 @@ from scrub.graph import (
 )
 from scrub.graph.rearrange import insert_axes
 from scrub.models.architecture import Attention, RotaryTable
-from scrub.models.parts.norms import call, norm_spec, norm_weights
+from scrub.models.parts.norms import call, norm_spec, norm_weights, weight_factor
 
-MASKED_SCORE = -3e4
-"""Added to attention scores that are masked: far below any score, and finite in every dtype, half precision too."""
+MASKED_SCORE = -1e9
+"""Added to attention scores that are masked: far below any score."""
+
+
+def masked_score(dtype: torch.dtype | None) -> float:
+    """What is added to attention scores that are masked, finite in a model of this dtype: -3e4 in half precision.
+
+    >>> masked_score(torch.float32), masked_score(torch.float16)
+    (-1000000000.0, -30000.0)
+    """
+    return -3e4 if dtype == torch.float16 else MASKED_SCORE
 
 
 def attention_weights(attention: Attention, d_model: int) -> list[Symbol]:
@@ -47,7 +58,7 @@ def attention_weights(attention: Attention, d_model: int) -> list[Symbol]:
     return [Symbol.new_from_name(shape, name) for name, shape in shapes.items()]
 
 
-def head_spec(attention: Attention, seq: Size, d_model: int) -> ModuleSpec:
+def head_spec(attention: Attention, seq: Size, d_model: int, *, masked: float = MASKED_SCORE) -> ModuleSpec:
     """One head of separate query, key and value inputs [seq, d_model]; what it adds to the residual stream."""
     inputs = {part: Symbol.new_from_name((seq, d_model), f"a.{part}.input") for part in "qkv"}
     weights = {str(s.name): s for s in _one_head(attention, d_model)}
@@ -59,13 +70,13 @@ def head_spec(attention: Attention, seq: Size, d_model: int) -> ModuleSpec:
             projected[part] = _rotated(
                 _qk_normed(attention, projected[part], part, weights, scales), part, attention.rotary
             )
-    probs = softmax(_scores(attention, projected["q"], projected["k"], weights, seq), name="a.attn_probs")
+    probs = softmax(_scores(attention, projected["q"], projected["k"], weights, seq, masked), name="a.attn_probs")
     comb_v = Einsum.from_string("q k, k e -> q e", probs, projected["v"], name="a.comb_v")
     out = Einsum.from_string("q e, e d -> q d", comb_v, weights["a.w.o_h"], name="a.head")
     return ModuleSpec(out, [*inputs.values(), *weights.values(), *scales.values()])
 
 
-def attention_spec(attention: Attention, seq: Size, d_model: int) -> ModuleSpec:
+def attention_spec(attention: Attention, seq: Size, d_model: int, *, masked: float = MASKED_SCORE) -> ModuleSpec:
     """All heads of a layer on `a.input`, summed. Its bias, if any, is added outside."""
     x = Symbol.new_from_name((seq, d_model), "a.input")
     qk_input = Add(x, positions_symbol(seq, d_model), name="a.qk_input") if attention.shortformer else x
@@ -75,7 +86,7 @@ def attention_spec(attention: Attention, seq: Size, d_model: int) -> ModuleSpec:
         for part in ("qk" if _norms_over_heads(attention) else "")
     }
     heads = Module(
-        head_spec(attention, seq, d_model),
+        head_spec(attention, seq, d_model, masked=masked),
         "a.head.on_inp",
         **{"a.q.input": qk_input, "a.k.input": qk_input, "a.v.input": x},
         **{f"{weight.name}_h": weight for weight in weights},
@@ -161,8 +172,10 @@ def _qk_normed(attention: Attention, x: Expr, part: str, weights: dict[str, Symb
         spec = norm_spec(norm, *x.shape)
         args = [weights[f"{w.name}_h"] for w in norm_weights(norm, name, attention.d_head)]
         return call(spec, name, x, *args)
-    scale = scales[f"a.{part}.recip_rms"]
-    return Einsum.from_string("s e, s, e -> s e", x, scale, weights[f"{name}.w_h"], name=name)
+    factors: list[tuple[Expr, tuple[int, ...]]] = [(x, (0, 1)), (scales[f"a.{part}.recip_rms"], (0,))]
+    if norm.weight:
+        factors.append((weight_factor(norm, weights[f"{name}.w_h"]), (1,)))
+    return Einsum(*factors, out_axes=(0, 1), name=name)
 
 
 def _rotated(x: Expr, part: str, rotary: RotaryTable | None) -> Expr:
@@ -182,7 +195,7 @@ def _rotated(x: Expr, part: str, rotary: RotaryTable | None) -> Expr:
     return Add(*turned, name=f"a.rot_{part}")
 
 
-def _scores(attention: Attention, q: Expr, k: Expr, weights: dict[str, Symbol], seq: Size) -> Expr:
+def _scores(attention: Attention, q: Expr, k: Expr, weights: dict[str, Symbol], seq: Size, masked: float) -> Expr:
     scale = Scalar(attention.scale, name="a.scale")
     scores: Expr = Einsum.from_string("q e, k e,  -> q k", q, k, scale, name="a.scores")
     if attention.softcap is not None:
@@ -193,5 +206,5 @@ def _scores(attention: Attention, q: Expr, k: Expr, weights: dict[str, Symbol], 
         bias = Einsum.from_string("k,  -> k", alibi_symbol(seq), weights["a.alibi.slopes_h"], name="a.alibi")
         terms.append(insert_axes(bias, at=0, count=1))
     allowed = Add(mask_symbol(attention, seq), Scalar(-1.0))
-    terms.append(Einsum.from_string("q k,  -> q k", allowed, Scalar(-MASKED_SCORE), name="a.mask_bias"))
+    terms.append(Einsum.from_string("q k,  -> q k", allowed, Scalar(-masked), name="a.mask_bias"))
     return Add(*terms, name="a.masked_scores")

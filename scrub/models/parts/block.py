@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from scrub.graph import Add, Expr, ModuleSpec, Size, Symbol
 from scrub.models.architecture import Experts, Layer
-from scrub.models.parts.attention import attention_spec, attention_weights
+from scrub.models.parts.attention import MASKED_SCORE, attention_spec, attention_weights
 from scrub.models.parts.mlp import mlp_spec, mlp_weights
 from scrub.models.parts.norms import call, norm_weights, normed
 
 
-def block_spec(layer: Layer, seq: Size, d_model: int) -> ModuleSpec:
+def block_spec(layer: Layer, seq: Size, d_model: int, *, masked: float = MASKED_SCORE) -> ModuleSpec:
     """A block on `b.input` [seq, d_model]; see `Layer` for the formula.
 
     Names: `a.norm`, `a` (attention without its bias), `a.p_bias` (with it), `a.out_norm`; `b.mid` the residual stream
     after attention, `b.mid_norm`; `m.norm`, `m`, `m.p_bias`, `m.out_norm`; `b.out`, `b.out_norm`.
     """
     x = Symbol.new_from_name((seq, d_model), "b.input")
-    attention = attention_spec(layer.attention, seq, d_model)
+    attention = attention_spec(layer.attention, seq, d_model, masked=masked)
     read = normed(layer.a_norm, x, "a.norm")
     written = _part(attention, "a", read, "o" in layer.attention.bias)
     written = normed(layer.a_out_norm, written, "a.out_norm")

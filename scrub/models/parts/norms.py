@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrub.graph import Add, Einsum, Expr, Module, ModuleSpec, Scalar, Size, Symbol, elementwise
+from scrub.graph import Add, Einsum, Expr, I, Module, ModuleSpec, Scalar, Size, Symbol, elementwise
 from scrub.graph.rearrange import insert_axes
 from scrub.models.architecture import Norm
 
@@ -26,13 +26,18 @@ def norm_spec(norm: Norm, seq: Size, size: int) -> ModuleSpec:
     if norm.weight:
         w = Symbol.new_from_name((size,), "ln.w")
         symbols.append(w)
-        factors.append((Add(w, Scalar(1.0), name="ln.one_plus_w") if norm.one_plus_weight else w, (1,)))
+        factors.append((weight_factor(norm, w), (1,)))
     out: Expr = Einsum(*factors, out_axes=(0, 1), name="ln.scaled")
     if has_bias(norm):
         b = Symbol.new_from_name((size,), "ln.b")
         symbols.append(b)
         out = Add(out, b, name="ln.out")
     return ModuleSpec(out, symbols)
+
+
+def weight_factor(norm: Norm, weight: Expr) -> Expr:
+    """What is multiplied by: the weight, or 1 + weight."""
+    return Add(weight, Scalar(1.0), name="ln.one_plus_w") if norm.one_plus_weight else weight
 
 
 def has_bias(norm: Norm) -> bool:
@@ -49,12 +54,14 @@ def norm_weights(norm: Norm | None, prefix: str, size: int) -> list[Symbol]:
 
 
 def normed(norm: Norm | None, x: Expr, name: str) -> Expr:
-    """`x` [seq, size] through a norm called `name`, whose weights are the symbols of `norm_weights`; x if None."""
+    """`x` [seq, size] or [size] through a norm called `name` with the symbols of `norm_weights`; x if None."""
     if norm is None:
         return x
-    spec = norm_spec(norm, *x.shape[-2:])
     weights = norm_weights(norm, name, x.shape[-1])
-    return call(spec, name, x, *weights)
+    if x.ndim == 1:
+        spec = norm_spec(norm, 1, x.shape[-1])
+        return call(spec, name, insert_axes(x, at=0, count=1), *weights).index(I[0])
+    return call(norm_spec(norm, *x.shape), name, x, *weights)
 
 
 def call(spec: ModuleSpec, name: str, *args: Expr) -> Module:

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 import scrub as rc
-from benchmarks.shapes import ModelShape, lower, split_every_head
 from scrub.compiler import compile as compile_expr
 from scrub.compiler.lowering import Lowering
 from scrub.compiler.ops import Apply, Contract, Input, Sibling, Stacked
 from scrub.compiler.passes import ALL_PASSES, siblings
 from scrub.compiler.passes.siblings import batch_siblings
 from scrub.compiler.values import Graph, Value, values_below
+from tests.compiler.transformers import Shape, lowered, random_model, symbol_named
 from tests.steps import num_steps
 
 SHAPES = {
-    "gpt2": ModelShape("gpt2", 3, 4, 4, 16, 8, 32, 11, 5),
-    "llama": ModelShape("llama", 2, 4, 2, 16, 8, 32, 11, 5),
+    "gpt2": Shape("gpt2", 3, 4, 4, 16, 8, 32, 11, 5),
+    "llama": Shape("llama", 2, 4, 2, 16, 8, 32, 11, 5),
 }
 
 
@@ -30,8 +30,8 @@ def _array(name: str, *shape: int) -> rc.Array:
     return rc.Array(torch.randn(shape, generator=generator, dtype=torch.float64), name)
 
 
-def _weight(name: str, shape: tuple[int, ...]) -> rc.Expr:
-    return rc.Array(_array(name, *shape).value * 0.3, name)
+def _model(shape: Shape, *, split: bool = False) -> rc.Expr:
+    return lowered(random_model(shape, std=0.3), shape.seq, split=split)
 
 
 def _together(exprs: Sequence[rc.Expr], symbols: Sequence[rc.Symbol]) -> tuple[list[Value], list[Value]]:
@@ -68,9 +68,8 @@ def _symbol(name: str, *shape: int) -> rc.Symbol:
 
 @pytest.mark.parametrize("family", SHAPES)
 def test_split_heads_take_as_many_products_as_whole_layers(family: str) -> None:
-    model = lower(SHAPES[family], _weight)
+    model, split = (_model(SHAPES[family], split=is_split) for is_split in (False, True))
     symbols = list(model.free_symbols)
-    split = split_every_head(model)
     before, after = _together([split], symbols)
     whole, _ = _together([model], symbols)
     assert _counts(before)["Contract"] > _counts(whole)["Contract"] + 4 * SHAPES[family].n_layers
@@ -91,8 +90,8 @@ def test_heads_that_read_inputs_of_their_own_are_one_batch_too() -> None:
 
 
 def test_one_model_on_several_inputs_is_one_batch() -> None:
-    model = lower(SHAPES["gpt2"], _weight)
-    x = next(s for s in model.free_symbols if s.name == "t.input")
+    model = _model(SHAPES["gpt2"])
+    x = symbol_named(model, "t.input")
     inputs = [x, *(rc.Symbol.new_from_name(x.shape, f"input{i}") for i in range(3))]
     rows = [model.update(x, lambda _, s=s: s, see_through=True, assert_any_found=False) for s in inputs]
     symbols = list(dict.fromkeys(s for row in rows for s in row.free_symbols))
@@ -104,7 +103,7 @@ def test_one_model_on_several_inputs_is_one_batch() -> None:
 
 def test_variants_that_change_one_head_share_layers_above_it() -> None:
     shape = SHAPES["gpt2"]
-    model = rc.substitute_all_modules(split_every_head(lower(shape, _weight)))
+    model = rc.substitute_all_modules(_model(shape, split=True))
     other = _symbol("other", shape.seq, shape.d_model)
     places = list(itertools.product(range(shape.n_layers), range(shape.n_heads)))
     rows = [model, *(model.update(f"a{layer}.h{h}", lambda _: other) for layer, h in places)]
@@ -217,14 +216,14 @@ def test_groups_that_share_a_member() -> None:
 
 
 def test_a_second_run_finds_nothing_new() -> None:
-    model = split_every_head(lower(SHAPES["gpt2"], _weight))
+    model = _model(SHAPES["gpt2"], split=True)
     _, after = _together([model], list(model.free_symbols))
     again = batch_siblings(Graph(), after)
     assert _counts(again)["Contract"] == _counts(after)["Contract"]
 
 
 def test_facts_are_kept() -> None:
-    model = split_every_head(lower(SHAPES["gpt2"], _weight))
+    model = _model(SHAPES["gpt2"], split=True)
     for before, after in zip(*_together([model], list(model.free_symbols)), strict=True):
         assert (before.axes, before.shape, before.dtype) == (after.axes, after.shape, after.dtype)
 

@@ -388,6 +388,8 @@ CASES = [
     *cases("_adaptive_avg_pool2d.default", (F(2, 3, 6, 7), [1, 1]), (F(1, 2, 6, 7), [4, 3])),
     *cases("_adaptive_avg_pool3d.default", (F(1, 2, 4, 3, 5), [2, 3, 1])),
     *cases("adaptive_avg_pool1d.default", (F(2, 3, 8), [3])),
+    *cases("adaptive_max_pool2d.default", (F(2, 3, 6, 7), [1, 1]), (F(1, 2, 6, 7), [4, 3])),
+    *cases("adaptive_max_pool3d.default", (F(1, 2, 4, 3, 5), [2, 3, 1])),
     *cases("upsample_nearest1d.vec", (F(1, 2, 3), [7], None), (F(1, 2, 3), None, [2.0])),
     *cases("upsample_nearest2d.vec", (F(1, 2, 3, 4), [5, 8], None), (F(1, 2, 3, 4), None, [2.0, 1.5])),
     *cases("upsample_nearest3d.vec", (F(1, 2, 2, 3, 2), [4, 3, 5], None)),

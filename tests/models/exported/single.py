@@ -81,5 +81,5 @@ def lower_call(
 
 def supported_results(name: str, count: int) -> range:
     """All of them, except of operators whose further results serve the backward pass."""
-    first_only = ("dropout", "_with_indices", "batch_norm", "rrelu")
+    first_only = ("dropout", "_with_indices", "adaptive_max", "batch_norm", "rrelu")
     return range(1 if any(part in name for part in first_only) else count)

@@ -168,6 +168,22 @@ def test_dropout_is_that_of_inference() -> None:
     torch.testing.assert_close(exported.call(input=X).evaluate(), model.eval()(X))
 
 
+def test_dropout_that_never_stops() -> None:
+    class Always(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.dropout(x, 0.5, training=True)
+
+    class Attention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.3)
+
+    with pytest.raises(CheckpointError, match=r"drops values with probability 0\.5, although") as caught:
+        from_torch(Always(), (X,))
+    assert caught.value.found == 0.5
+    with pytest.raises(CheckpointError, match=r"drops values with probability 0\.3, although"):
+        from_torch(Attention(), (X,))
+
+
 def test_calling_with_the_wrong_inputs() -> None:
     model = from_torch(nn.Bilinear(3, 3, 2), (X, X))
     assert list(model.inputs) == ["input1", "input2"]

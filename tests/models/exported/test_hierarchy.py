@@ -11,7 +11,7 @@ from scrub.compiler import evaluate_many
 from scrub.graph import Expr, MatchError, Module
 from scrub.models.exported import ExportedModel, dissolve, from_torch
 from scrub.rewrite import IterativeMatcher
-from tests.models.exported.tiny import FIXED, MODELS
+from tests.models.exported.tiny import FIXED, MODELS, tokens
 
 
 class Mixer(nn.Module):
@@ -184,8 +184,8 @@ def test_tied_weights_are_one_array() -> None:
 
 
 def test_layers_of_mamba_are_calls_on_the_residual_stream() -> None:
-    model, arguments = MODELS["mamba"](1, torch.float32)
-    given = {**arguments, **FIXED["mamba"]}
+    model = MODELS["mamba"](1, torch.float32)[0]
+    given = {"input_ids": tokens(1, 3), **FIXED["mamba"]}
     lowered = from_torch(model, (), example_kwargs=given)
     found = calls(lowered.output)
     assert {"backbone", "backbone.layers.0", "backbone.layers.1", "backbone.norm_f", "mixer", "norm"} <= found.keys()
@@ -195,3 +195,13 @@ def test_layers_of_mamba_are_calls_on_the_residual_stream() -> None:
     assert [node.name for node in mixers.get(edge)] == ["backbone.layers.0.mixer"]
     opened = dissolve(lowered.output, "backbone", "backbone.layers.0", "backbone.layers.1")
     assert [node.name for node in opened.get(edge)] == ["backbone.layers.0.mixer"]
+    cut = mixers.update(edge, lambda node: node.scale(0.0))
+    (value_cut,) = evaluate_many([cut], dict.fromkeys(cut.free_symbols, given["input_ids"]))
+    with torch.no_grad():  # by hand: layer 1 reads the embedding, all else is as it was
+        backbone = model.get_submodule("backbone")
+        first, second = (backbone.get_submodule(f"layers.{i}") for i in range(2))
+        embedded = backbone.get_submodule("embeddings")(given["input_ids"])
+        resid = embedded + first.get_submodule("mixer")(first.get_submodule("norm")(embedded))
+        resid = resid + second.get_submodule("mixer")(second.get_submodule("norm")(embedded))
+        logits = model.get_submodule("lm_head")(backbone.get_submodule("norm_f")(resid))
+    torch.testing.assert_close(value_cut, logits, rtol=1e-5, atol=1e-5)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from scrub.compiler import compile, evaluate_many  # noqa: A004
-from scrub.graph import Array, Expr, Symbol, postorder
+from scrub.graph import Array, Expr, Symbol, load, postorder, save
 from scrub.models.exported import ExportedModel, from_torch
 from tests.models.exported.tiny import FIXED, MODELS, ROUNDS_INSIDE, Built
 
-QUICK = {"gpt2": (5, torch.float64), "mamba": (1, torch.float32), "mlp": (5, torch.float64), "cnn": (1, torch.float32)}
+QUICK = {
+    "encoder_layer": (5, torch.float64),
+    "mamba": (1, torch.float32),
+    "mlp": (5, torch.float64),
+    "cnn": (1, torch.float32),
+}
 SLOW = [
     (name, batch, dtype)
     for name in MODELS
@@ -108,6 +115,54 @@ def test_what_depends_on_nothing_open_is_computed_at_once() -> None:
     assert len(list(postorder([output]))) <= 7
     (value,) = evaluate_many([output], dict.fromkeys(output.free_symbols, x))
     torch.testing.assert_close(value, model(x))
+
+
+def test_an_exported_model_survives_saving(tmp_path: Path) -> None:
+    lowered = exported("cnn", MODELS["cnn"](1, torch.float32)).output
+    save(lowered, tmp_path / "cnn.safetensors")
+    assert load(tmp_path / "cnn.safetensors") is lowered
+
+
+def test_a_module_without_weights_in_memory() -> None:
+    with torch.device("meta"):
+        module = torch.nn.TransformerEncoderLayer(1024, 16, 4096, batch_first=True).eval()
+        x = torch.empty(2, 8, 1024)
+    lowered = from_torch(module, (x,)).output
+    assert lowered.shape == (2, 8, 1024)
+    assert lowered.device == torch.device("meta")
+
+
+def test_nested_arguments_and_results_of_all_kinds() -> None:
+    class Kinds(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+            self.same = torch.nn.Identity()
+
+        def forward(
+            self, pair: dict[str, torch.Tensor], *, more: list[torch.Tensor], scale: float
+        ) -> dict[str, object]:
+            x = self.same(pair["a"])
+            count = x.shape[0] * x
+            return {
+                "x": x,
+                "w": self.weight,
+                "known": torch.arange(3),
+                "none": None,
+                "sum": [x + more[0] * scale, count],
+            }
+
+    x, y = torch.ones(2, 3), torch.tensor([1.0, 0.0, -1.0])
+    module = Kinds()
+    lowered = from_torch(module, ({"a": x, "b": y},), example_kwargs={"more": [y], "scale": 3.0})
+    assert list(lowered.inputs) == ["pair_a", "pair_b", "more_0"]
+    assert lowered.outputs["x"] is lowered.inputs["pair_a"]
+    values = {name: expr.evaluate() for name, expr in lowered.call_all(pair_a=x, more_0=y).items()}
+    assert values["w"].tolist() == [1, 2, 3]
+    assert values["known"].tolist() == [0, 1, 2]
+    assert values["sum.0"].tolist() == [[4, 1, -2]] * 2
+    assert values["sum.1"].tolist() == [[2, 2, 2]] * 2
+    assert values.keys() == {"x", "w", "known", "sum.0", "sum.1"}
 
 
 def test_calling_binds_inputs_and_takes_batch_axes() -> None:

@@ -6,8 +6,10 @@ so that loading must not stumble over it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+_MASKED = "transformer.h.0.{}.masked_bias"
 
 UNREAD: Mapping[str, Mapping[str, Any]] = {
     "gpt2": {"n_ctx": 12, "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}},
@@ -61,6 +63,43 @@ UNREAD: Mapping[str, Mapping[str, Any]] = {
     "bert": {"gradient_checkpointing": False, "position_embedding_type": "absolute"},
     "distilbert": {"tie_weights_": True, "qa_dropout": 0.1, "sinusoidal_pos_embds": False},
     "vit": {"encoder_stride": 16, "label2id": {"LABEL_0": 0, "LABEL_1": 1}},
+}
+
+
+def strip(prefix: str) -> Callable[[str], str]:
+    """Names without what precedes the model without its head."""
+    return lambda name: name.removeprefix(prefix)
+
+
+def old_norms(name: str) -> str:
+    """Norms as the first BERT files have them."""
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+# family -> (names in published files, further tensors in them: masks, tables and heads that are not used).
+FILES: Mapping[str, tuple[Callable[[str], str], Mapping[str, tuple[int, ...]]]] = {
+    "gpt2": (strip("transformer."), {"h.0.attn.bias": (1, 1, 12, 12), "h.1.attn.bias": (1, 1, 12, 12)}),
+    "bloom": (strip("transformer."), {}),
+    "gpt_neo": (str, {"transformer.h.0.attn.attention.bias": (1, 1, 12, 12), _MASKED.format("attn.attention"): ()}),
+    "gptj": (str, {"transformer.h.0.attn.bias": (1, 1, 12, 12), _MASKED.format("attn"): ()}),
+    "gpt_neox": (
+        str,
+        {
+            "gpt_neox.layers.0.attention.bias": (1, 1, 12, 12),
+            "gpt_neox.layers.0.attention.masked_bias": (),
+            "gpt_neox.layers.0.attention.rotary_emb.inv_freq": (1,),
+        },
+    ),
+    "llama": (str, {"model.layers.0.self_attn.rotary_emb.inv_freq": (2,)}),
+    "bert": (
+        old_norms,
+        {
+            "bert.pooler.dense.weight": (16, 16),
+            "bert.pooler.dense.bias": (16,),
+            "cls.seq_relationship.weight": (2, 16),
+            "cls.seq_relationship.bias": (2,),
+        },
+    ),
 }
 
 PUBLISHED: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -58,7 +58,8 @@ def test_every_value_of_every_field_is_followed_or_refused_by_name(variant: Vari
 @pytest.mark.parametrize("variant", [pytest.param(v, id=str(v)) for v in registered() if v.name != "base"])
 def test_changed_fields_of_other_configs_are_followed_or_refused_by_name(variant: Variant) -> None:
     """What a field does can depend on the others."""
-    _run([flip for flip in flips(variant, every=True) if flip.name not in INERT], str(variant))
+    report = _run([flip for flip in flips(variant, every=True) if flip.name not in INERT], str(variant))
+    assert report.tested > 2 * report.refused.total()
 
 
 def _assert_most_were_tried(report: Report, fields: set[str]) -> None:
@@ -69,9 +70,7 @@ def _assert_most_were_tried(report: Report, fields: set[str]) -> None:
     assert len(changing) >= 7
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=() if f in ("gpt2", "gemma3_text", "vit") else pytest.mark.slow) for f in VARIANTS]
-)
+@pytest.mark.parametrize("family", [pytest.param(f, marks=() if f == "llama" else pytest.mark.slow) for f in VARIANTS])
 def test_the_check_finds_every_field_that_is_ignored(family: str) -> None:
     """Hugging Face with one field put back: each that changes the logits must be reported, and no other."""
     variant = Variant(family, "base")

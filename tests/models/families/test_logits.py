@@ -11,6 +11,7 @@ import scrub as rc
 from scrub.models import load
 from scrub.models.families import FAMILIES
 from tests.models.families import cases
+from tests.models.families.reference import hf_logits
 from tests.models.families.suite import DTYPES, assert_equal, by_family, call, expected, pair, parameters, registered
 from tests.models.families.tiny import BASES, MODEL_CLASSES, VARIANTS, Variant, build
 
@@ -62,6 +63,18 @@ def test_inputs_may_have_any_batch_axes(variant: Variant) -> None:
     torch.testing.assert_close(twice.evaluate(), torch.stack([wanted, wanted]), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("variant", [row for row in by_family() if row.values[0].family not in ("vit", "bloom")])
+def test_one_mask_and_positions_for_all_rows(variant: Variant) -> None:
+    """Of shape [seq], or [1, seq] as Hugging Face makes them itself."""
+    model, loaded = pair(variant, torch.float64)
+    tokens = cases.inputs(variant, "five").first
+    mask, positions = torch.tensor([0, 1, 1, 1, 1, 1, 1]), torch.tensor([0, 0, 1, 2, 3, 4, 5])
+    wanted = hf_logits(model, tokens, attention_mask=mask.expand(5, -1), position_ids=positions[None])[:, 1:]
+    for rows in (mask, positions), (mask[None], positions[None]):
+        got = loaded.call(tokens, attention_mask=rows[0], position_ids=rows[1]).evaluate()[:, 1:]
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("variant", by_family())
 def test_inputs_may_be_expressions_and_be_bound_later(variant: Variant) -> None:
     """Tokens, masks and positions: what is known as a tensor must not be treated in another way."""
@@ -80,7 +93,21 @@ def test_inputs_may_be_expressions_and_be_bound_later(variant: Variant) -> None:
     assert_equal(loaded.call(arrays.pop("first"), **arrays).evaluate(), wanted, given)
 
 
-@pytest.mark.skipif("bert" not in FAMILIES, reason="no family with token types is registered")
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+def test_the_largest_position_decides_on_long_factors(family: str) -> None:
+    """Of the whole batch, and not its length; where positions are not known, that is an error and no guess."""
+    variant = Variant(family, "longrope")
+    model, loaded = pair(variant, torch.float64)
+    tokens = torch.arange(12).reshape(3, 4)
+    for last in (3, 5, 6, 11):
+        positions = torch.tensor([[0, 1, 2, 3], [0, 1, 2, last], [0, 1, 2, 3]])
+        wanted = hf_logits(model, tokens, position_ids=positions, attention_mask=torch.ones_like(tokens))
+        got = loaded.call(tokens, position_ids=positions).evaluate()
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
+    with pytest.raises(rc.CheckpointError, match="position_ids"):
+        loaded.call(tokens, position_ids=rc.Symbol.new_from_name((3, 4), "position_ids"))
+
+
 def test_token_types_are_0_where_none_are_given() -> None:
     variant = Variant("bert", "three-types")
     model, loaded = pair(variant, torch.float64)

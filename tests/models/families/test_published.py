@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from scrub.models import load
 from scrub.models.families import FAMILIES
 from tests.models.families import cases
-from tests.models.families.published import PUBLISHED, UNREAD
+from tests.models.families.published import FILES, PUBLISHED, UNREAD
 from tests.models.families.reference import hf_logits
 from tests.models.families.suite import assert_equal, by_family, call
 from tests.models.families.tiny import Variant, build
@@ -35,6 +37,32 @@ def test_fields_that_nothing_reads_do_not_keep_a_model_from_loading(variant: Var
         else:
             assert_equal(got, hf_logits(model, given.first, **given.others), given)
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("family", FILES)
+def test_files_load_by_the_names_that_published_ones_have(family: str, tmp_path: Path) -> None:
+    rename, further = FILES[family]
+    variant = Variant(family, "base")
+    model, given = build(variant.config(), seed=81), cases.inputs(variant, "five")
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = {rename(name): weight for name, weight in load_file(file).items()}
+    weights |= {name: torch.zeros(shape) for name, shape in further.items()}
+    save_file(weights, file, {"format": "pt"})
+    assert_equal(call(load(tmp_path), given).evaluate(), hf_logits(model, given.first, **given.others), given)
+
+
+@pytest.mark.parametrize("variant", by_family())
+def test_dropout_is_noted_and_left_out(variant: Variant) -> None:
+    """Every rate of dropout that a config asks for is in the notes of what was loaded, also in training mode."""
+    rates = [name for name in variant.config().to_dict() if name.endswith(("dropout", "pdrop", "layerdrop", "_prob"))]
+    assert rates
+    model = build(Variant(variant.family, variant.name, dict.fromkeys(rates, 0.25)).config(), seed=82).train()
+    loaded, given = load(model), cases.inputs(variant, "five")
+    for name in rates:
+        assert any(name in note for note in loaded.notes), name
+    wanted = hf_logits(model.eval(), given.first, **given.others)
+    assert_equal(call(loaded, given).evaluate(), wanted, given)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

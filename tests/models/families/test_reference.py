@@ -11,7 +11,10 @@ from tests.models.families import cases
 from tests.models.families.reference import RoundingError, hf_logits, without_rounding
 from tests.models.families.tiny import Variant, build, variants
 
-EVERY_VARIANT = [pytest.param(variant, id=str(variant)) for variant in variants()]
+EVERY_VARIANT = [
+    pytest.param(variant, id=str(variant), marks=() if variant.name == "base" else pytest.mark.slow)
+    for variant in variants()
+]
 
 
 @pytest.mark.parametrize("variant", EVERY_VARIANT)
@@ -69,9 +72,7 @@ def test_tables_of_rotary_embeddings_stay_those_of_float32() -> None:
     assert torch.equal(cosines, cosines.float().double())
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(v, id=str(v), marks=() if v.name == "base" else pytest.mark.slow) for v in variants()]
-)
+@pytest.mark.parametrize("variant", EVERY_VARIANT)
 def test_every_parameter_matters_and_none_is_left_as_initialised(variant: Variant) -> None:
     """Weights that change nothing would be tested by nothing."""
     model, case = build(variant.config(), dtype=torch.float64), "five"

@@ -122,11 +122,9 @@ def test_a_model_on_meta_allocates_nothing() -> None:
     assert load(config).lower(seq_len=3)["t.bind_w"].shape == (3, 2**21)
 
 
-@pytest.mark.parametrize("variant", by_family())
+@pytest.mark.parametrize("variant", [row for row in by_family() if row.values[0].family != "vit"])
 def test_tied_weights_are_one_array(variant: Variant) -> None:
     """The unembedding is the embedding, seen the other way round, where the config ties them, and only there."""
-    if variant.family == "vit":
-        return
     for is_tied in (True, False):
         config = Variant(variant.family, "base", {"tie_word_embeddings": is_tied}).config()
         model = build(config, seed=76)

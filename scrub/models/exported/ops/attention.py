@@ -10,7 +10,7 @@ from scrub.graph import Add, Expr, GeneralFunction, Rearrange, Scalar, softmax
 from scrub.graph.functions.reduce import Max
 from scrub.graph.functions.where import Where
 from scrub.models.exported.axes import broadcast, expand, multiply, product, unsqueeze
-from scrub.models.exported.call import MASKED, Call, Operand, constant_expr, small
+from scrub.models.exported.call import MASKED, Call, Operand, constant_expr, no_dropout, small
 from scrub.models.exported.registry import aten
 
 
@@ -32,6 +32,7 @@ def attention(
     Where a mask of booleans hides a key from a query, `MASKED` is added to the score. A query from which all keys are
     hidden gets zeros, as torch gives it.
     """
+    no_dropout(call, dropout_p)
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     keys, values = (_repeat_heads(x.expr, query.shape, call) if enable_gqa else x.expr for x in (key, value))
     num = max(query.ndim, keys.ndim) - 2

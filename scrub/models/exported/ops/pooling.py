@@ -9,7 +9,7 @@ import torch
 
 from scrub.graph import Concat, Einsum, Expr, GeneralFunction, Scalar
 from scrub.graph.functions.reduce import Max
-from scrub.models.exported.axes import ints, permute, reshape
+from scrub.models.exported.axes import ints, move_last, permute, reshape, take
 from scrub.models.exported.call import Call, Operand, constant_expr
 from scrub.models.exported.ops.convolution import each, windows, zero_padded
 from scrub.models.exported.ops.resampling import mixed
@@ -94,6 +94,18 @@ def adaptive_avg_pool(call: Call, x: Operand, output_size: Sequence[int]) -> Exp
     ]
     matrices = [torch.tensor(row, dtype=torch.float64).to(call.dtype) for row in rows]
     return mixed(x, matrices)
+
+
+@aten("aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool3d.default")
+def adaptive_max_pool(call: Call, x: Operand, output_size: Sequence[int]) -> tuple[Expr | None, ...]:
+    """The largest values of as many stretches of each axis as asked for, axis by axis."""
+    result = x.expr
+    for axis in range(x.ndim - _num_spatial(call), x.ndim):
+        size, count = x.shape[axis], call.shape[axis]
+        stretches = [slice(i * size // count, -((i + 1) * -size // count)) for i in range(count)]
+        parts = [GeneralFunction(move_last(take(result, axis, stretch), axis), spec=Max()) for stretch in stretches]
+        result = Concat.stack(*parts, axis=axis)
+    return result, None
 
 
 def _num_spatial(call: Call) -> int:

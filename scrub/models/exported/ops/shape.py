@@ -7,19 +7,21 @@ from collections.abc import Sequence
 
 from scrub.graph import Concat, Expr, Rearrange, Scalar, Scatter
 from scrub.models.exported.axes import expand, permute, reshape, squeeze, take, unsqueeze
-from scrub.models.exported.call import Call, Number, Operand, axis_of
+from scrub.models.exported.call import Call, Number, Operand, axis_of, no_dropout
 from scrub.models.exported.registry import aten
 
 
-@aten(
-    "aten.clone.default",
-    "aten.alias.default",
-    "aten.lift_fresh_copy.default",
-    "aten.native_dropout.default",
-)
-def same(call: Call, x: Operand, *_: object, **__: object) -> Expr | tuple[Expr | None, ...]:
-    """The value itself; models are exported as they are at inference, so dropout is among these."""
-    return (x.expr, None) if call.operator == "aten.native_dropout.default" else x.expr
+@aten("aten.clone.default", "aten.alias.default", "aten.lift_fresh_copy.default")
+def same(call: Call, x: Operand, *_: object, **__: object) -> Expr:
+    """The value itself."""
+    return x.expr
+
+
+@aten("aten.native_dropout.default", keep=True)
+def dropout(call: Call, x: Operand, p: float, train: bool | None = False) -> tuple[Expr | None, ...]:
+    """Nothing, as at inference."""
+    no_dropout(call, p if train else 0.0)
+    return x.expr, None
 
 
 @aten("aten.view.default")

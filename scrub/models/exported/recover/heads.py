@@ -78,7 +78,7 @@ class _Heads:
     """The work on one attention."""
 
     found: Attention
-    parameters: dict[tuple[Expr, str, HeadAxes], _Parameter] = field(default_factory=dict[Place, _Parameter])
+    parameters: dict[Place, _Parameter] = field(default_factory=dict[Place, _Parameter])
     results: dict[Place, Expr] = field(default_factory=dict[Place, Expr])
     names: dict[Expr, str] = field(default_factory=dict[Expr, str])
     shared: dict[str, set[Expr]] = field(default_factory=dict[str, set[Expr]])
@@ -93,7 +93,7 @@ class _Heads:
             self.shared[part] = _down_to_projection(product.children[child])
         start: Place = (whole, "", tuple(range(len(labels))))
         settle(start, self.results, self._step)
-        if not all(f"a.{part}.input" in {p.name for p in self.parameters.values()} for part in "qkv"):
+        if not {f"a.{part}.input" for part in "qkv"} <= {p.name for p in self.parameters.values()}:
             return NoMatch("queries, keys and values are not all made by a weight with a head axis")
         order = self._order()
         if order is None:
@@ -127,7 +127,8 @@ class _Heads:
             child if each is None else self.results[each] for child, each in zip(node.children, below, strict=True)
         ]
         made, name = build(children), self._name_of(node, part)
-        self.results[place] = made if name is None and made in children else made.rename(name)
+        is_child = made in children  # a parameter keeps its name, anything else its own unless it gets one
+        self.results[place] = made if is_child and (name is None or is_view(made)) else made.rename(name)
         return ()
 
     def _is_inside(self, place: Place) -> bool:
@@ -200,7 +201,7 @@ class _Heads:
         elif isinstance(node, Add):
             for each in present:
                 if (part and _kind(each) == "weight") or self._is_shared_bias(node, part, each):
-                    self.results[each] = self._parameter(each, f"a.b.{part}_h", range(each[0].ndim))
+                    self.results[each] = self._parameter(each, f"a.b.{part}_h", range(each[0].ndim), is_of_part=True)
                 elif not part and _kind(each) in ("weight", "input"):
                     self.results[each] = self._parameter(each, "a.mask_bias", range(each[0].ndim))
 
@@ -222,14 +223,18 @@ class _Heads:
         if not summed:
             return
         order = sorted(range(len(node.in_axes[weight])), key=lambda i: node.in_axes[weight][i] not in summed)
-        self.results[below[weight]] = self._parameter(below[weight], f"a.w.{part or 'o'}_h", order)
+        self.results[below[weight]] = self._parameter(below[weight], f"a.w.{part or 'o'}_h", order, is_of_part=True)
         if part:
-            self.results[below[x]] = self._parameter(below[x], f"a.{part}.input", range(below[x][0].ndim))
+            every = range(below[x][0].ndim)
+            self.results[below[x]] = self._parameter(below[x], f"a.{part}.input", every, is_of_part=True)
 
-    def _parameter(self, place: Place, name: str, order: Sequence[int]) -> Expr:
-        """A parameter of a head for what is at a place: its axes but for heads, as they are ordered there."""
+    def _parameter(self, place: Place, name: str, order: Sequence[int], *, is_of_part: bool = False) -> Expr:
+        """A parameter of a head for what is at a place: its axes but for heads, in that order.
+
+        What is of a part has a parameter for that part alone: queries, keys and values have inputs of their own.
+        """
         node, _, heads = place
-        key = place if name.startswith(("a.q", "a.k", "a.v", "a.w", "a.b")) else (node, "", heads)
+        key = place if is_of_part else (node, "", heads)
         if key not in self.parameters:
             taken = {parameter.name for parameter in self.parameters.values()}
             unique = name if name not in taken else next(n for i in range(2, 999) if (n := f"{name}{i}") not in taken)

@@ -1,0 +1,110 @@
+"""Any architecture lowers to what plain torch computes of it, and rewriting and compiling change nothing."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import scrub as rc
+from tests.models.architectures import Case, cases
+
+QUICK, MANY = settings(max_examples=15), settings(max_examples=300)
+
+
+@st.composite
+def options(draw: st.DrawFn, case: Case) -> dict[str, Any]:
+    """Arguments of `configure_transformer`: any level, any groups of heads in any layers."""
+    split: Any = draw(st.sampled_from([None, "full", "groups"]))
+    if split == "groups":
+        split = {}
+        for number, layer in enumerate(case.model.architecture.layers):
+            if draw(st.booleans()):
+                heads = draw(st.permutations(range(layer.attention.n_heads)))
+                split[number] = draw(groups(heads))
+    return {
+        "to": draw(st.sampled_from(list(rc.To))),
+        "split_by_head_config": split,
+        "use_pull_up_head_split": draw(st.booleans()),
+        "use_flatten_res": draw(st.booleans()),
+    }
+
+
+@st.composite
+def groups(draw: st.DrawFn, heads: list[int]) -> list[tuple[Any, str]]:
+    """A partition of the heads: single heads, and lists in any order."""
+    cuts = sorted({0, len(heads), *draw(st.lists(st.integers(0, len(heads)), max_size=3))})
+    parts = [heads[start:stop] for start, stop in itertools.pairwise(cuts)]
+    return [
+        (part[0] if len(part) == 1 and draw(st.booleans()) else part, f"g{number}") for number, part in enumerate(parts)
+    ]
+
+
+def assert_close(case: Case, got: torch.Tensor, wanted: torch.Tensor) -> None:
+    assert got.shape == wanted.shape
+    torch.testing.assert_close(case.compared(got), case.compared(wanted), rtol=1e-10, atol=1e-10)
+
+
+def check_against_torch(case: Case) -> None:
+    assert_close(case, case.call().evaluate(), case.by_hand())
+
+
+def check_rewrites(case: Case, data: st.DataObject) -> None:
+    """Also of the model for sequences of any length."""
+    wanted = case.by_hand()
+    seq_len = data.draw(st.sampled_from([None, case.tokens.shape[1]]))
+    chosen = data.draw(options(case))
+    configured = rc.configure_transformer(case.model.lower(seq_len=seq_len)["t.bind_w"], **chosen)
+    assert_close(case, case.call(configured).evaluate(), wanted)
+
+
+def check_compiled(case: Case, data: st.DataObject) -> None:
+    wanted = case.by_hand()
+    chosen = data.draw(options(case))
+    configured = rc.configure_transformer(case.model.lower()["t.bind_w"], **chosen)
+    first, second = rc.compile([case.call(), case.call(configured)])()
+    assert_close(case, first, wanted)
+    assert_close(case, second, wanted)
+
+
+@QUICK
+@given(cases())
+def test_lowered_models_are_plain_torch_s(case: Case) -> None:
+    check_against_torch(case)
+
+
+@QUICK
+@given(cases(), st.data())
+def test_configured_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
+    check_rewrites(case, data)
+
+
+@settings(max_examples=8)
+@given(cases(), st.data())
+def test_compiled_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
+    check_compiled(case, data)
+
+
+@pytest.mark.slow
+@MANY
+@given(cases())
+def test_many_lowered_models_are_plain_torch_s(case: Case) -> None:
+    check_against_torch(case)
+
+
+@pytest.mark.slow
+@MANY
+@given(cases(), st.data())
+def test_many_configured_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
+    check_rewrites(case, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=100)
+@given(cases(), st.data())
+def test_many_compiled_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
+    check_compiled(case, data)
