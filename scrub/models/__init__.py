@@ -14,7 +14,16 @@ from scrub.models.architecture import (
     Transform,
 )
 from scrub.models.configure import To, check_equal, configure_transformer
-from scrub.models.exported import ATEN, ExportedModel, aten, from_torch
+from scrub.models.exported import (
+    ATEN,
+    ExportedModel,
+    StructureReport,
+    aten,
+    dissolve,
+    from_torch,
+    recover_structure,
+    structure_of,
+)
 from scrub.models.families import FAMILIES, Family, Source, register
 from scrub.models.folding import center_weights, fold_layer_norm, fold_value_biases
 from scrub.models.heads import head_input, split_heads, split_keys
@@ -53,6 +62,7 @@ __all__ = [
     "RotaryTable",
     "ShippedModel",
     "Source",
+    "StructureReport",
     "To",
     "Transform",
     "aten",
@@ -60,6 +70,7 @@ __all__ = [
     "check_equal",
     "components_per_reader",
     "configure_transformer",
+    "dissolve",
     "documents",
     "flatten_residual",
     "fold_layer_norm",
@@ -72,6 +83,7 @@ __all__ = [
     "load_shipped",
     "lower_transformer",
     "negative_log_likelihood",
+    "recover_structure",
     "register",
     "split_axis",
     "split_contraction",
@@ -80,5 +92,6 @@ __all__ = [
     "split_neurons",
     "split_positions",
     "split_subspace",
+    "structure_of",
     "weight_symbols",
 ]

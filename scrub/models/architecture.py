@@ -180,6 +180,9 @@ class Layer:
     def __post_init__(self) -> None:
         if self.is_parallel and self.adds_to_normed:
             raise CheckpointError("a parallel block adds to its input", expected="adds_to_normed=False", found=True)
+        has_no_mid = self.mlp is None or self.is_parallel
+        if (has_no_mid and self.mid_norm) or (self.mlp is None and (self.m_norm or self.m_out_norm)):
+            raise CheckpointError("a block has a norm that has no place in it", expected="no such norm", found=self)
         if self.shares_norm and (not self.is_parallel or self.m_norm is not None):
             raise CheckpointError("only the MLP of a parallel block, without a norm of its own, shares a norm")
 

@@ -76,14 +76,14 @@ def configure_transformer(
     ('a1.first' [4, 256] Module, 'a1.rest' [4, 256] Einsum abc->bc)
     """
     module = expr.cast(Module)
-    n_layers = len([block for block in module.get(_BLOCK) if isinstance(block, Module)])
-    if not n_layers:
+    blocks = {block.name: block for block in module.get(_BLOCK) if isinstance(block, Module)}
+    if not blocks:
         raise CheckpointError(
             "this is no lowered transformer: it has no modules b0, b1, ...",
             nodes=[expr],
             hint="start from lower_transformer(...)['t.bind_w']; configuring dissolves the blocks, so do it once",
         )
-    groups = _resolve_split(split_by_head_config, module, n_layers)
+    groups = _resolve_split(split_by_head_config, [blocks[f"b{layer}"] for layer in range(len(blocks))])
     inner = {s.name or "" for s in module.bindings if not (s.name or "").startswith(_WEIGHTS_OF_THE_WHOLE)}
     result: Expr = partially_substitute(module, inner)
     if to > To.BLOCK or groups or use_flatten_res:
@@ -153,7 +153,8 @@ def _floating_dtype(expr: Expr) -> torch.dtype:
     return next((dtype for dtype in dtypes if dtype is not None and dtype.is_floating_point), torch.float64)
 
 
-def _resolve_split(config: SplitConfig | None, module: Module, n_layers: int) -> dict[int, Sequence[HeadGroup]]:
+def _resolve_split(config: SplitConfig | None, blocks: Sequence[Module]) -> dict[int, Sequence[HeadGroup]]:
+    n_layers = len(blocks)
     if config is None:
         return {}
     if isinstance(config, str) and config != "full":
@@ -166,12 +167,11 @@ def _resolve_split(config: SplitConfig | None, module: Module, n_layers: int) ->
             expected=f"0 to {n_layers - 1}",
             found=unknown[0],
         )
-    return dict(config) if isinstance(config, Mapping) else {layer: _every_head(module, layer) for layer in layers}
+    return dict(config) if isinstance(config, Mapping) else {layer: _every_head(blocks[layer]) for layer in layers}
 
 
-def _every_head(module: Module, layer: int) -> list[HeadGroup]:
-    block = module.get_unique(f"b{layer}").cast(Module).body
-    return [(head, f"h{head}") for head in range(n_heads_of(block.get_unique("a.head.on_inp").cast(Module)))]
+def _every_head(block: Module) -> list[HeadGroup]:
+    return [(head, f"h{head}") for head in range(n_heads_of(block.body.get_unique("a.head.on_inp").cast(Module)))]
 
 
 def _dissolve_block(block: Expr) -> Expr:

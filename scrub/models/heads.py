@@ -138,7 +138,7 @@ def _group(heads: Module, group: Group, name: str) -> Expr:
     call = heads.with_children((heads.body, *args))
     if group.is_single:
         return call.rename(name)
-    return Einsum.from_string("h s d -> s d", call, name=name)
+    return _summed(call, name)
 
 
 def _grouped(heads: Module, chosen: Sequence[int], per_group: int, name: str) -> Expr:
@@ -151,7 +151,13 @@ def _grouped(heads: Module, chosen: Sequence[int], per_group: int, name: str) ->
             args.append(Rearrange(arg, f"i g {axes} -> (g i) {axes}").index(I[list(chosen)]))
         else:
             args.append(arg.index(I[[head // per_group for head in chosen]]) if n_batch else arg)
-    return Einsum.from_string("h s d -> s d", heads.with_children((heads.body, *args)), name=name)
+    return _summed(heads.with_children((heads.body, *args)), name)
+
+
+def _summed(heads: Expr, name: str) -> Einsum:
+    """The sum over the first axis, that of heads."""
+    axes = tuple(range(heads.ndim))
+    return Einsum((heads, axes), out_axes=axes[1:], name=name)
 
 
 def _bound(heads: Module) -> list[tuple[Symbol, Expr]]:

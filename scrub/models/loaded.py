@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,12 +50,20 @@ class LoadedModel:
         """Its tokenizer, from `transformers`.
 
         Raises:
-            CheckpointError: the model was loaded from a module or a config, which have none.
+            CheckpointError: the model was loaded from a module or a config, or its folder holds none.
         """
         if self.source is None:
             raise CheckpointError(
                 "this model was loaded without a tokenizer",
                 hint="load it from a folder that holds one, or use transformers.AutoTokenizer",
+            )
+        folder = Path(self.source)
+        if folder.is_dir() and not any(any(folder.glob(files)) for files in ("tokenizer*", "vocab*", "*.model")):
+            raise CheckpointError(
+                f"the folder {folder} holds no tokenizer",
+                expected="tokenizer.json",
+                found=sorted(path.name for path in folder.iterdir()),
+                hint="save it there with tokenizer.save_pretrained(folder)",
             )
         from transformers import AutoTokenizer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -98,7 +98,8 @@ def mlps(draw: st.DrawFn) -> Mlp:
 @st.composite
 def experts(draw: st.DrawFn) -> Experts:
     n_experts = draw(st.integers(1, 4))
-    return Experts(draw(mlps()), n_experts, draw(st.integers(1, n_experts)), draw(st.booleans()))
+    expert = replace(draw(mlps()), bias_in=False, bias_out=False, bias_after_gate=False)
+    return Experts(expert, n_experts, draw(st.integers(1, n_experts)), draw(st.booleans()))
 
 
 @st.composite
@@ -167,32 +168,38 @@ class Case:
 
     model: LoadedModel
     tokens: Tensor
-    others: dict[str, Tensor]
+    others: dict[str, Any]
 
     def call(self, bind_w: rc.Expr | None = None) -> rc.Module:
         """The expression of the logits."""
         return self.model.call(self.tokens, **self.others, model=bind_w)
 
+    def call_of_symbols(self) -> rc.Expr:
+        """The same, made for inputs that are not known, to which they are then bound."""
+        values = {"tokens": self.tokens, **self.others}
+        symbols = {name: rc.Symbol.new_from_name(tuple(value.shape), name) for name, value in values.items()}
+        others: Any = {name: symbol for name, symbol in symbols.items() if name != "tokens"}
+        call = self.model.call(symbols["tokens"], **others)
+        return rc.bind(call, {symbol: rc.Array(values[name], name) for name, symbol in symbols.items()})
+
     def by_hand(self) -> Tensor:
         """The logits, in plain torch."""
-        rows: list[Tensor] = []
-        for number, tokens in enumerate(self.tokens):
-            others = {name: value[number].tolist() for name, value in self.others.items()}
-            rows.append(
-                by_hand.transformer(
-                    self.model.architecture,
-                    self.weights,
-                    tokens.tolist(),
-                    shown=others.get("attention_mask"),
-                    positions=others.get("position_ids"),
-                    types=others.get("token_type_ids"),
-                )
+        rows = [
+            by_hand.transformer(
+                self.model.architecture,
+                weights_of(self.model),
+                [int(token) for token in self.tokens[row]],
+                shown=self._row("attention_mask", row),
+                positions=self._row("position_ids", row),
+                types=self._row("token_type_ids", row),
             )
+            for row in range(len(self.tokens))
+        ]
         return torch.stack(rows)
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        return {name: weight for name, weight in self.model.weights.items() if isinstance(weight, Tensor)}
+    def _row(self, name: str, row: int) -> list[int] | None:
+        value: Any = self.others.get(name)
+        return None if value is None else value[row].tolist()
 
     def compared(self, logits: Tensor) -> Tensor:
         """Those that mean something: not at padding."""
@@ -211,7 +218,7 @@ def cases(draw: st.DrawFn) -> Case:
     def ints(high: int) -> Tensor:
         return torch.randint(high, shape, generator=generator)
 
-    others: dict[str, Tensor] = {}
+    others: dict[str, Any] = {}
     if draw(st.booleans()):
         others["attention_mask"] = ints(4).clamp(max=1)  # three of four tokens are shown
         others["attention_mask"][:, draw(st.integers(0, shape[1] - 1))] = 1
@@ -219,7 +226,7 @@ def cases(draw: st.DrawFn) -> Case:
         layer.attention.rotary is not None for layer in architecture.layers
     )
     if takes_positions and draw(st.booleans()):
-        others["position_ids"] = ints(N_CTX)
+        others["position_ids"] = ints(architecture.n_ctx or shape[1])
     if architecture.embedding.n_token_types and draw(st.booleans()):
         others["token_type_ids"] = ints(2)
     return Case(model, ints(architecture.d_vocab), others)
@@ -235,6 +242,11 @@ def random_model(architecture: Architecture, seed: int = 0) -> LoadedModel:
     return LoadedModel(architecture, weights)
 
 
+def weights_of(model: LoadedModel) -> dict[str, Tensor]:
+    """Its weights, as tensors."""
+    return {name: weight for name, weight in model.weights.items() if isinstance(weight, Tensor)}
+
+
 def _weight(symbol: rc.Symbol, generator: torch.Generator) -> Tensor:
     """Such that what is multiplied by it keeps its size."""
     shape = [int(size) for size in symbol.shape]
@@ -244,7 +256,9 @@ def _weight(symbol: rc.Symbol, generator: torch.Generator) -> Tensor:
 
 def _slopes(attention: Attention) -> Tensor:
     """Those of the architecture, where the expression looks for them: query head `g * n + i` is entry [i, g]."""
-    of_heads = torch.tensor(attention.alibi_slopes, dtype=torch.float64)
-    if len(attention.query_axes) == 1:
-        return of_heads
-    return torch.stack(list(of_heads.split(attention.query_axes[0])), dim=1)
+    of_heads, n_groups = list(attention.alibi_slopes or ()), attention.n_key_value_heads
+    per_group = len(of_heads) // n_groups
+    if per_group > 1:
+        by_axes = [[of_heads[group * per_group + i] for group in range(n_groups)] for i in range(per_group)]
+        return torch.tensor(by_axes, dtype=torch.float64)
+    return torch.tensor(of_heads, dtype=torch.float64)

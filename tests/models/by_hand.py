@@ -145,9 +145,7 @@ def mlp(m: Mlp | Experts, x: Tensor, weights: Weights) -> Tensor:
         else:
             post = act(x @ weights["m.w.gate"] + bias_gate) * (pre + bias_in)
         return normed(m.post_norm, post, weights, "m.post_norm") @ weights["m.w.out"]
-    shared = ("m.w.router", "m.b.out")
-    of_experts = {name: w for name, w in weights.items() if re.match(r"m\.(w|b|post_norm)\.", name)}
-    of_experts = {name: w for name, w in of_experts.items() if name not in shared}
+    of_experts = {name: w for name, w in weights.items() if re.match(r"m\.(w\.(gate|in|out)|post_norm\.)", name)}
     experts = [{name: w[e] for name, w in of_experts.items()} for e in range(m.n_experts)]
     rows: list[Tensor] = []
     for token in x:

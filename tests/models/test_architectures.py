@@ -53,6 +53,10 @@ def check_against_torch(case: Case) -> None:
     assert_close(case, case.call().evaluate(), case.by_hand())
 
 
+def check_symbols(case: Case) -> None:
+    assert_close(case, case.call_of_symbols().evaluate(), case.by_hand())
+
+
 def check_rewrites(case: Case, data: st.DataObject) -> None:
     """Also of the model for sequences of any length."""
     wanted = case.by_hand()
@@ -66,7 +70,7 @@ def check_compiled(case: Case, data: st.DataObject) -> None:
     wanted = case.by_hand()
     chosen = data.draw(options(case))
     configured = rc.configure_transformer(case.model.lower()["t.bind_w"], **chosen)
-    first, second = rc.compile([case.call(), case.call(configured)])()
+    first, second = rc.compile([case.call(), case.call(configured)]).run()
     assert_close(case, first, wanted)
     assert_close(case, second, wanted)
 
@@ -75,6 +79,12 @@ def check_compiled(case: Case, data: st.DataObject) -> None:
 @given(cases())
 def test_lowered_models_are_plain_torch_s(case: Case) -> None:
     check_against_torch(case)
+
+
+@QUICK
+@given(cases())
+def test_models_of_inputs_that_are_bound_later_are_plain_torch_s(case: Case) -> None:
+    check_symbols(case)
 
 
 @QUICK
@@ -94,6 +104,13 @@ def test_compiled_models_are_plain_torch_s(case: Case, data: st.DataObject) -> N
 @given(cases())
 def test_many_lowered_models_are_plain_torch_s(case: Case) -> None:
     check_against_torch(case)
+
+
+@pytest.mark.slow
+@MANY
+@given(cases())
+def test_many_models_of_inputs_that_are_bound_later_are_plain_torch_s(case: Case) -> None:
+    check_symbols(case)
 
 
 @pytest.mark.slow

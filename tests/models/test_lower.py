@@ -1,4 +1,6 @@
-"""The lowered model against plain torch, and the errors of lowering."""
+"""The lowered model against plain torch, for one length or for any, and the errors of lowering."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,6 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import scrub as rc
+from scrub.models.architecture import Architecture, Attention, Layer, Mlp, Norm, Readout, RotaryTable
+from tests.models import by_hand
+from tests.models.architectures import frequencies, random_model, weights_of
 from tests.models.attn_oracle import Tiny, lens_config, logits_by_hand, make, random_tokens
 
 
@@ -133,3 +138,111 @@ def test_negative_log_likelihood_is_torch_s_cross_entropy(batch: tuple[int, ...]
     expected = functional.cross_entropy(logits.reshape(-1, 7), labels.reshape(-1), reduction="none")
     assert got.name == "loss"
     torch.testing.assert_close(got.evaluate(), expected.reshape(labels.shape))
+
+
+ROPE = RotaryTable("rope", 4, frequencies(4))
+GROUPED = Attention(6, 2, 4, 0.5, bias="qkvo", rotary=ROPE)
+LN = Norm("ln", 1e-3)
+FULL = Layer(GROUPED, Mlp(7, "gelu"), a_norm=LN, m_norm=LN)
+WINDOW = replace(FULL, attention=replace(GROUPED, window=3))
+
+
+def model_of(*layers: Layer) -> rc.LoadedModel:
+    """Grouped heads, rotary positions, biases, MLPs; random weights."""
+    return random_model(Architecture(8, 11, 9, layers, readout=Readout(LN)))
+
+
+def wanted_logits(model: rc.LoadedModel, tokens: torch.Tensor) -> torch.Tensor:
+    return by_hand.transformer(model.architecture, weights_of(model), [int(token) for token in tokens])
+
+
+@pytest.mark.parametrize("is_configured", [False, True])
+def test_a_model_lowered_once_is_called_at_any_length(is_configured: bool) -> None:
+    model = model_of(FULL, WINDOW)
+    bind_w = model.lower()["t.bind_w"]
+    assert [str(size) for size in bind_w.shape] == ["seq", "11"]
+    assert [str(size) for size in bind_w.free_sizes] == ["seq"]
+    if is_configured:
+        bind_w = rc.configure_transformer(
+            bind_w, split_by_head_config="full", use_pull_up_head_split=True, use_flatten_res=True
+        )
+    for length in (1, 2, 5, 9):
+        tokens = random_tokens(length, seed=length)
+        call = model.call(tokens, model=bind_w)
+        assert (call.shape, call.free_sizes) == ((length, 11), ())
+        torch.testing.assert_close(call.evaluate(), wanted_logits(model, tokens), rtol=1e-10, atol=1e-10)
+        assert torch.equal(
+            model.call(tokens, model=model.lower()["t.bind_w"]).evaluate(), model.call(tokens).evaluate()
+        )
+
+
+def test_giving_the_length_a_value_is_lowering_for_it() -> None:
+    model = model_of(FULL, WINDOW)
+    bound = rc.bind_sizes(model.lower()["t.bind_w"], seq=5)
+    lowered = model.lower(seq_len=5)["t.bind_w"]
+    assert bound.shape == lowered.shape == (5, 11)
+    assert {(s.name, s.shape) for s in bound.free_symbols} == {(s.name, s.shape) for s in lowered.free_symbols}
+    tokens = random_tokens(5)
+    assert torch.equal(*(model.call(tokens, model=bind_w).evaluate() for bind_w in (bound, lowered)))
+    with pytest.raises(rc.CheckpointError, match="lowered for 5 tokens"):
+        model.call(random_tokens(4), model=bound)
+
+
+def test_lengths_that_do_not_fit_a_model_of_any_length_are_errors() -> None:
+    model = model_of(FULL)
+    with pytest.raises(rc.CheckpointError, match="sequences of 10 tokens do not fit the model's 9 positions"):
+        model.call(random_tokens(10), model=model.lower()["t.bind_w"])
+    with pytest.raises(rc.CheckpointError, match="sequences of 0 tokens"):
+        model.call(random_tokens(0), model=model.lower()["t.bind_w"])
+
+
+def test_equal_layers_are_calls_of_one_function() -> None:
+    lowered = {n: model_of(*[FULL] * n).lower()["t.bind_w"] for n in (1, 2, 3, 12)}
+    blocks = [block.cast(rc.Module) for block in lowered[12].get(rc.Regex(r"^b\d+$"))]
+    assert len(blocks) == 12
+    assert len({block.body for block in blocks}) == 1
+    mixed = model_of(FULL, WINDOW, FULL, WINDOW).lower()["t.bind_w"]
+    assert len({mixed.get_unique(f"b{n}").cast(rc.Module).body for n in range(4)}) == 2
+    n_nodes = {n: len(list(rc.postorder([model]))) for n, model in lowered.items()}
+    per_layer = n_nodes[3] - n_nodes[2]
+    n_weights = sum(name[:3] in ("a0.", "b0.", "m0.") for name in model_of(FULL).weights)
+    assert per_layer == 1 + 2 * n_weights  # a call, and for each weight its symbol and its array
+    assert n_nodes[12] - n_nodes[2] == 10 * per_layer
+
+
+def test_a_symbolic_model_has_as_many_nodes_as_one_of_known_length() -> None:
+    model = model_of(FULL, WINDOW)
+    symbolic, known = (list(rc.postorder([lowered["t.bind_w"]])) for lowered in (model.lower(), model.lower(seq_len=5)))
+    assert len(symbolic) == len(known)
+
+
+def test_layers_that_differ_cannot_share_an_input() -> None:
+    """Otherwise one of them would be given the mask or the angles of the other."""
+    both_ways = replace(FULL, attention=replace(GROUPED, is_causal=False))
+    other_angles = replace(FULL, attention=replace(GROUPED, rotary=replace(ROPE, width=2, frequencies=frequencies(2))))
+    wider = replace(FULL, attention=replace(GROUPED, d_head=6))
+    for other, shared in ((both_ways, "a.mask"), (other_angles, "a.rope"), (wider, "a.rope")):
+        model = model_of(FULL, other)
+        with pytest.raises(rc.CheckpointError, match=f"differs share the input {shared}"):
+            model.call(random_tokens(4))
+
+
+def test_layers_with_tables_of_different_names_need_not_be_alike() -> None:
+    local = RotaryTable("local", 2, frequencies(2))
+    model = model_of(FULL, replace(FULL, attention=replace(GROUPED, rotary=local, window=2, is_causal=False)))
+    tokens = random_tokens(6)
+    torch.testing.assert_close(model.call(tokens).evaluate(), wanted_logits(model, tokens), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("slopes", [(0.0, 0.0), (-0.5, -1.0), (-0.5, 0.0)])
+def test_slopes_of_alibi_may_be_zero_or_negative(slopes: tuple[float, ...]) -> None:
+    model = model_of(Layer(Attention(2, 2, 4, 0.5, alibi_slopes=slopes)))
+    tokens = random_tokens(6)
+    torch.testing.assert_close(model.call(tokens).evaluate(), wanted_logits(model, tokens), rtol=1e-10, atol=1e-10)
+
+
+def test_a_steep_slope_of_alibi_must_not_outweigh_the_mask() -> None:
+    for slope in (1e9, -1e9):
+        model = model_of(Layer(Attention(2, 2, 4, 0.5, alibi_slopes=(slope, 1.0))))
+        with pytest.raises(rc.CheckpointError, match="sequences of 6 tokens are too long for ALiBi"):
+            model.call(random_tokens(6))

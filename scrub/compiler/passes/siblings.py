@@ -60,9 +60,7 @@ class _Batching:
 
     def run(self) -> list[Value]:
         for value in self.order:
-            if isinstance(value.op, Constant | Fill | Input) or (
-                value.args and all(arg in self.static for arg in value.args)
-            ):
+            if isinstance(value.op, Constant | Fill | Input) or self._is_static(value):
                 self.new[value] = value
                 self.depth[value] = 0
                 if not isinstance(value.op, Input):
@@ -82,6 +80,11 @@ class _Batching:
             if members:
                 self._compute(members)
         return [self._alone(output) for output in self.outputs]
+
+    def _is_static(self, value: Value) -> bool:
+        """Whether it is of constants alone; what is computed of one position of a weight has siblings at the others."""
+        of_positions = value.op.flops(value) > 0 and any(one_position(arg) is not None for arg in value.args)
+        return bool(value.args) and not of_positions and all(arg in self.static for arg in value.args)
 
     def _push(self, value: Value) -> None:
         signature = self._signature(value)

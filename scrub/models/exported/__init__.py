@@ -3,6 +3,18 @@
 from scrub.models.exported.call import Call, Operand
 from scrub.models.exported.dissolve import dissolve
 from scrub.models.exported.model import ExportedModel, from_torch
+from scrub.models.exported.recover import StructureReport, recover_structure, structure_of
 from scrub.models.exported.registry import ATEN, aten
 
-__all__ = ["ATEN", "Call", "ExportedModel", "Operand", "aten", "dissolve", "from_torch"]
+__all__ = [
+    "ATEN",
+    "Call",
+    "ExportedModel",
+    "Operand",
+    "StructureReport",
+    "aten",
+    "dissolve",
+    "from_torch",
+    "recover_structure",
+    "structure_of",
+]

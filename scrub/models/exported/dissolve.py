@@ -59,7 +59,9 @@ def _dissolved(call: Module) -> Expr:
         if new.name and not isinstance(new, _KEEPS_ITS_NAME) and not new.name.startswith(f"{call.name}."):
             new = new.rename(f"{call.name}.{new.name}")
         renamed[node] = new
-    return substitute(call.with_children((renamed[call.body], *call.args)))
+    body = renamed[call.body]
+    inlined = substitute(call.with_children((body, *call.args)))
+    return inlined.rename(body.name) if isinstance(body, Module) else inlined  # the calls in it keep names of their own
 
 
 def _outside_bodies(expr: Expr) -> Iterator[Expr]:

@@ -121,7 +121,8 @@ class Lowering:
                 name = path
             else:
                 name = f"{path}.{returned.get(node, f'result{position}')}"
-            used = [symbol for symbol in parameters if symbol in set(body.free_symbols)]
+            free = set(body.free_symbols)
+            used = [symbol for symbol in parameters if symbol in free]
             args = [self._given(parameters[symbol], env).expr for symbol in used]
             if isinstance(body, Symbol):
                 value = args[0]

@@ -60,7 +60,12 @@ class ExportedModel:
         return self._bound({"output": self.output}, values)["output"]
 
     def call_all(self, **values: torch.Tensor | Expr) -> dict[str, Expr]:
-        """Every result, with the inputs bound."""
+        """Every result by its name, with the inputs bound; arguments and errors are those of `call`.
+
+        >>> model = from_torch(torch.nn.Identity(), (torch.ones(2),))
+        >>> model.call_all(input=torch.ones(2))
+        {'output': 'output.call' [2] Module}
+        """
         return self._bound(self.outputs, values)
 
     def _bound(self, outputs: Mapping[str, Expr], values: Mapping[str, torch.Tensor | Expr]) -> dict[str, Expr]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from scrub.graph import ConstructionError, Expr
+from scrub.graph.functions.base import is_same_code
 
 Lowering = Callable[..., "Expr | tuple[Expr | None, ...]"]
 L = TypeVar("L", bound=Lowering)
@@ -29,7 +30,7 @@ def aten(*operators: str, keep: bool = False) -> Callable[[L], L]:
         keep: torch knows a decomposition of the operator, but it is to be lowered whole.
 
     Raises:
-        ConstructionError: a name is not written that way, or is registered already.
+        ConstructionError: a name is not written that way, or another function is registered for it.
 
     >>> import torch
     >>> from scrub.graph import elementwise
@@ -49,16 +50,16 @@ def aten(*operators: str, keep: bool = False) -> Callable[[L], L]:
                 found=name,
                 hint='for example "aten.add.Tensor"; an operator without overloads has "default"',
             )
-        if name in ATEN:
-            owner = getattr(ATEN[name], "__module__", "?")
-            raise ConstructionError(
-                f"aten: {name!r} is registered already, by {owner}",
-                found=name,
-                hint="del scrub.models.exported.ATEN[name] first, to replace it",
-            )
 
     def register(lowering: L) -> L:
         for name in operators:
+            known = ATEN.get(name)
+            if known is not None and not is_same_code(known, lowering):  # running a notebook cell twice is fine
+                raise ConstructionError(
+                    f"aten: {name!r} is registered already, by {known.__module__}.{known.__qualname__}",
+                    found=name,
+                    hint="del scrub.models.exported.ATEN[name] first, to replace it",
+                )
             ATEN[name] = lowering
             if keep:
                 KEPT.add(name)

@@ -89,6 +89,22 @@ def test_heads_that_read_inputs_of_their_own_are_one_batch_too() -> None:
     _assert_equal(heads, inputs)
 
 
+def test_what_is_computed_of_positions_of_weights_is_computed_together() -> None:
+    """The slope of each head times the positions of keys, as ALiBi adds it to scores."""
+    x, weights, slopes, positions = _symbol("x", 5, 16), _array("w", 4, 16, 7), _array("slopes", 4), _array("at", 7)
+    heads = [
+        rc.Add(
+            rc.Einsum.from_string("s d, d k -> s k", x, weights.index((h,))),
+            rc.Einsum.from_string("k,  -> k", positions, slopes.index((h,))),
+        )
+        for h in range(4)
+    ]
+    before, after = _together(heads, [x])
+    assert (_counts(before)["Contract"], _counts(before)["Sum"]) == (8, 4)
+    assert (_counts(after)["Contract"], _counts(after)["Sum"]) == (2, 1)
+    _assert_equal(heads, [x])
+
+
 def test_one_model_on_several_inputs_is_one_batch() -> None:
     model = _model(SHAPES["gpt2"])
     x = symbol_named(model, "t.input")

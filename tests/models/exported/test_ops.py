@@ -58,6 +58,17 @@ def test_known_positions_along_several_axes() -> None:
         torch.testing.assert_close(got.evaluate(), want)
 
 
+def test_what_is_made_of_numbers_alone_has_the_dtype_of_torch() -> None:
+    class Bias(torch.nn.Module):
+        def forward(self, mask: torch.Tensor) -> torch.Tensor:
+            return torch.where(mask, 0.0, -1.5)
+
+    mask = torch.tensor([[True, False]])
+    value = from_torch(Bias(), (mask,)).call(mask=mask).evaluate()
+    assert value.dtype == torch.float32
+    assert value.tolist() == [[0.0, -1.5]]
+
+
 def test_a_result_that_is_not_supported_is_an_error_only_where_it_is_used() -> None:
     class Pool(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

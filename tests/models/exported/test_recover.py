@@ -249,6 +249,57 @@ def test_two_halves_of_a_layer_are_not_taken_for_two_layers() -> None:
     assert separate_fused(halves) is halves
 
 
+def test_parts_that_overlap_are_not_taken_for_layers() -> None:
+    x, w = Symbol.new_from_name((3, 4), "x"), Array(torch.ones(6, 4), "w")
+    whole = Einsum.from_string("s d, f d -> s f", x, w)
+    overlapping = Add(*(whole.index(I[:, i : i + 2]) for i in range(3)))
+    assert separate_fused(overlapping) is overlapping
+
+
+def test_two_layers_in_a_row_are_no_layer() -> None:
+    x, w = Symbol.new_from_name((3, 4), "x"), Array(torch.ones(4, 4), "w")
+    twice = Einsum.from_string("s d, f d -> s f", Einsum.from_string("s d, f d -> s f", x, w), w)
+    call = Module(rc.ModuleSpec(twice, [x]), "mlp", x=Symbol.new_from_name((3, 4), "y"))
+    assert recover_structure(call) is call
+
+
+@pytest.mark.parametrize("place", ["before heads are apart", "on heads"])
+def test_queries_that_a_head_cannot_compute_alone(place: str) -> None:
+    """An unknown function of all heads together: nothing is split, and the value stays."""
+    layer = Layer(Form(has_bias=False))
+    queries = layer.expression().get_unique("q_proj.product")
+    x = Symbol.new_from_name(queries.shape, "x")
+    heads = Rearrange(x, "b s (h e) -> b s h e", e=2)
+    if place == "on heads":
+        of_all = Rearrange(rc.softmax(Rearrange(heads, "b s h e -> b s e h")), "b s e h -> b s (h e)")
+    else:
+        of_all = rc.softmax(x)
+    call = Module(rc.ModuleSpec(of_all, [x]), "q_norm", x=queries)
+    expr = layer.expression().update("q_proj.product", lambda _: call)
+    recovered = recover_structure(expr)
+    assert_close(layer.value(recovered), layer.value(expr))
+    assert structure_of(recovered).attentions == 1
+    assert not recovered.get("a.head.on_inp")
+
+
+def test_norms_of_heads_in_a_module_of_their_own() -> None:
+    """A norm over each head's axes, written for all heads: the head's own call of it."""
+    layer = Layer(Form(groups=2, per_group=2))
+    shape = (2, 4, 4, 2)
+    x = Symbol.new_from_name(shape, "x")
+    spec = rc.ModuleSpec(_norm(x, "rms", None, None, keeps_ones=True), [x])
+
+    def normed(node: Expr) -> Expr:
+        heads = Rearrange(node, "b s (h e) -> b s h e", e=2)
+        return Rearrange(Module(spec, "q_norm", x=heads), "b s h e -> b s (h e)")
+
+    expr = layer.expression().update("q_proj", normed)
+    recovered = recover_structure(expr)
+    assert_close(layer.value(recovered), layer.value(expr))
+    heads = recovered.get_unique("a.head.on_inp").cast(Module)
+    assert [symbol.name for symbol in heads.body.get_unique("a.q").cast(Module).bindings] == ["ln.input"]
+
+
 def test_what_is_no_attention_stays_apart() -> None:
     layer = Layer(Form(mask="none"))
     no_softmax = layer.expression().update(
@@ -373,6 +424,22 @@ def test_every_reader_reads_one_sum(depth: int, seed: int) -> None:
         (read,) = recovered.get_unique(f"h.{i}.act").children
         assert [term.name for term in read.children] == ["embeds", *(f"h.{j}.mlp" for j in range(i))]
     assert structure_of(recovered).residual_adds == depth
+
+
+def test_a_layer_keeps_its_bias_where_activations_are_vectors() -> None:
+    x, w = Symbol.new_from_name((4,), "x"), Array(torch.ones(4, 4), "w")
+    layer = Add(Einsum.from_string("d, e d -> e", x, w), Array(torch.ones(4), "bias"), name="mlp")
+    stream = Add(Add(x, Symbol.new_from_name((4,), "y")), layer, name="resid")
+    assert [term.name for term in recover_structure(stream).children] == ["x", "y", "mlp"]
+
+
+def test_the_norm_of_a_multiple() -> None:
+    x = Symbol.new_from_name((3, 4), "x")
+    norm = recover_structure(
+        _norm(rc.elementwise("tanh", x).scale(3.0, name="scaled"), "rms", None, None, keeps_ones=True)
+    )
+    assert structure_of(norm).norms == 1
+    assert [arg.name for arg in norm.cast(Module).args] == ["scaled"]
 
 
 def test_a_shared_body_is_rewritten_once() -> None:

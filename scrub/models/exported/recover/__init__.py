@@ -3,6 +3,7 @@
 from scrub.models.exported.recover.axes import (
     lift_merge,
     pair_ones,
+    scale_operands,
     scale_product,
     split_into_weights,
     turn_product,
@@ -33,6 +34,7 @@ __all__ = [
     "pair_ones",
     "recover_norms",
     "recover_structure",
+    "scale_operands",
     "scale_product",
     "separate_fused",
     "split_into_weights",

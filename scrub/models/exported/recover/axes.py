@@ -18,6 +18,7 @@ from scrub.models.exported.recover.splitting import split_axis
 from scrub.models.exported.recover.views import elementary_sizes, factors, is_scaling, is_view, rearranged
 from scrub.rewrite import Matcher, NoMatch, substitute
 from scrub.rewrite.rules import absorb_outer_permutation, flatten_einsum, push_rearrange_through_add
+from scrub.rewrite.rules.products.axes import sizes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,6 +198,27 @@ def scale_product(einsum: Einsum) -> Expr | NoMatch:
     if not isinstance(inner, Einsum):
         return NoMatch("what it scales is no product")
     return flatten_einsum.attempt(einsum, dissolve=Matcher(inner))
+
+
+@recovers(cases=cases.product_of_scaled)
+def scale_operands(einsum: Einsum) -> Expr | NoMatch:
+    """A number by which an operand of a product of two activations is multiplied is an operand of the product itself.
+
+        sum_e (2 * q)[i, e] k[j, e]  ->  sum_e q[i, e] 2 k[j, e]
+
+    So it is with scores of scaled queries. A square, such as that in a norm, stays the square of what it is of.
+
+    >>> from scrub.graph import Symbol, elementwise
+    >>> q, k = (elementwise("tanh", Symbol.new_from_name((5, 8), name)) for name in "qk")
+    >>> scale_operands(Einsum.from_string("a e, b e -> a b", q.scale(0.5), k))
+    tanh(q) * 0.5 * tanh(k) [5, 5] Einsum ab,,cb->ac
+    """
+    operands = [einsum.children[i] for i in factors(einsum)]
+    if len(operands) < 2 or len(set(operands)) < len(operands) or any(map(is_view, operands)):
+        return NoMatch("it is no product of different activations")
+    if all(axis in einsum.out_axes or size == 1 for axis, size in sizes_of(einsum).items()):
+        return NoMatch("it sums over nothing")
+    return flatten_einsum.attempt(einsum, dissolve=Matcher(is_scaling))
 
 
 @recovers(cases=cases.turned_product)

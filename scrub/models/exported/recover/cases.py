@@ -60,6 +60,14 @@ def scaled_product(maker: Maker) -> Expr:
     return product.scale(maker.random.choice([0.5, -1.0]), maker.random.choice([None, "n7"]))
 
 
+def product_of_scaled(maker: Maker) -> Expr:
+    """A product of two activations, one or both of which are multiplied by a number."""
+    a, b, c = sizes(maker, 3)
+    left, right = (elementwise("tanh", maker.array(shape)) for shape in ((a, b), (b, c)))
+    scaled = left.scale(0.5, maker.random.choice([None, "n9"]))
+    return Einsum.from_string("ab,bc->ac", scaled, right.scale(2.0) if maker.random.random() < 0.5 else right)
+
+
 def turned_product(maker: Maker) -> Expr:
     """The result of a linear layer with its axes in another order."""
     b, s, d, f = sizes(maker, 4)

@@ -6,6 +6,7 @@ from scrub.graph import Expr
 from scrub.models.exported.recover.axes import (
     lift_merge,
     pair_ones,
+    scale_operands,
     scale_product,
     split_into_weights,
     turn_product,
@@ -14,8 +15,7 @@ from scrub.models.exported.recover.axes import (
 )
 from scrub.models.exported.recover.cores import open_attention
 from scrub.models.exported.recover.layers import open_linear, separate_fused
-from scrub.models.exported.recover.views import is_scaling
-from scrub.rewrite import Matcher, not_through, simplify
+from scrub.rewrite import not_through, simplify
 from scrub.rewrite.rules import (
     absorb_permutations,
     drop_identity_einsum,
@@ -23,7 +23,6 @@ from scrub.rewrite.rules import (
     drop_identity_rearrange,
     drop_identity_sum,
     drop_one_operands,
-    flatten_einsum,
     fuse_functions,
     fuse_index,
     fuse_rearrange,
@@ -54,7 +53,7 @@ def normal_form(expr: Expr) -> Expr:
         split_into_weights,
         lift_merge,
         scale_product,
-        (flatten_einsum, {"dissolve": Matcher(is_scaling)}),
+        scale_operands,
         merge_scalar_operands,
         drop_one_operands,
         power_to_function,
