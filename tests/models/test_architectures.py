@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 import scrub as rc
 from tests.models.architectures import Case, cases
 
-QUICK, MANY = settings(max_examples=15), settings(max_examples=300)
+FEW_THEN_MANY = pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 21))])
+
+
+def on_random_cases(number: int, check: Callable[[Case, st.DataObject], None]) -> None:
+    """Few cases of each seed: after the first, hypothesis draws variations of what it has drawn."""
+
+    @seed(number)
+    @settings(max_examples=12)
+    @given(cases(), st.data())
+    def each(case: Case, data: st.DataObject) -> None:
+        check(case, data)
+
+    each()
 
 
 @st.composite
@@ -75,53 +88,21 @@ def check_compiled(case: Case, data: st.DataObject) -> None:
     assert_close(case, second, wanted)
 
 
-@QUICK
-@given(cases())
-def test_lowered_models_are_plain_torch_s(case: Case) -> None:
-    check_against_torch(case)
+@FEW_THEN_MANY
+def test_lowered_models_are_plain_torch_s(number: int) -> None:
+    on_random_cases(number, lambda case, _: check_against_torch(case))
 
 
-@QUICK
-@given(cases())
-def test_models_of_inputs_that_are_bound_later_are_plain_torch_s(case: Case) -> None:
-    check_symbols(case)
+@FEW_THEN_MANY
+def test_models_of_inputs_that_are_bound_later_are_plain_torch_s(number: int) -> None:
+    on_random_cases(number, lambda case, _: check_symbols(case))
 
 
-@QUICK
-@given(cases(), st.data())
-def test_configured_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
-    check_rewrites(case, data)
+@FEW_THEN_MANY
+def test_configured_models_are_plain_torch_s(number: int) -> None:
+    on_random_cases(number, check_rewrites)
 
 
-@settings(max_examples=8)
-@given(cases(), st.data())
-def test_compiled_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
-    check_compiled(case, data)
-
-
-@pytest.mark.slow
-@MANY
-@given(cases())
-def test_many_lowered_models_are_plain_torch_s(case: Case) -> None:
-    check_against_torch(case)
-
-
-@pytest.mark.slow
-@MANY
-@given(cases())
-def test_many_models_of_inputs_that_are_bound_later_are_plain_torch_s(case: Case) -> None:
-    check_symbols(case)
-
-
-@pytest.mark.slow
-@MANY
-@given(cases(), st.data())
-def test_many_configured_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
-    check_rewrites(case, data)
-
-
-@pytest.mark.slow
-@settings(max_examples=100)
-@given(cases(), st.data())
-def test_many_compiled_models_are_plain_torch_s(case: Case, data: st.DataObject) -> None:
-    check_compiled(case, data)
+@FEW_THEN_MANY
+def test_compiled_models_are_plain_torch_s(number: int) -> None:
+    on_random_cases(number, check_compiled)

@@ -12,9 +12,6 @@ from scrub.models.exported.axes import expand, ints
 
 Number = int | float | bool
 
-MASKED = -3e4
-"""What stands for minus infinity in attention scores: far below any score, and finite in every dtype."""
-
 
 class Operand:
     """A tensor argument: an expression, or a tensor that is known when the model is exported (a mask, positions).

@@ -10,8 +10,9 @@ from scrub.graph import Add, Expr, GeneralFunction, Rearrange, Scalar, softmax
 from scrub.graph.functions.reduce import Max
 from scrub.graph.functions.where import Where
 from scrub.models.exported.axes import broadcast, expand, multiply, product, unsqueeze
-from scrub.models.exported.call import MASKED, Call, Operand, constant_expr, no_dropout, small
+from scrub.models.exported.call import Call, Operand, constant_expr, no_dropout, small
 from scrub.models.exported.registry import aten
+from scrub.models.parts.attention import masked_score
 
 
 @aten("aten.scaled_dot_product_attention.default", keep=True)
@@ -29,8 +30,8 @@ def attention(
 ) -> Expr:
     """softmax(q k^T scale + mask) v, all of [..., position, d_head].
 
-    Where a mask of booleans hides a key from a query, `MASKED` is added to the score. A query from which all keys are
-    hidden gets zeros, as torch gives it.
+    Where a mask of booleans hides a key from a query, `masked_score` is added to the score. A query from which all
+    keys are hidden gets zeros, as torch gives it.
     """
     no_dropout(call, dropout_p)
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
@@ -74,9 +75,9 @@ def _bias(call: Call, mask: Operand, dtype: torch.dtype) -> tuple[Expr, Operand 
         seen = mask.constant.any(-1, keepdim=True) if mask.shape[-1] else mask.constant.new_zeros((*mask.shape[:-1], 1))
         blind = not mask.constant.is_meta and not bool(seen.all())
         hidden = ~small(mask.constant)
-        added = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, MASKED)
+        added = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, masked_score(dtype))
         return constant_expr(added, call.named("mask")), Operand(None, torch.bool, small(seen)) if blind else None
-    bias = GeneralFunction(mask.expr, Scalar(0.0, mask.shape), Scalar(MASKED, mask.shape), spec=Where())
+    bias = GeneralFunction(mask.expr, Scalar(0.0, mask.shape), Scalar(masked_score(dtype), mask.shape), spec=Where())
     seen_expr = unsqueeze(GeneralFunction(mask.expr, spec=Max()), -1)
     return call.operand(Operand(bias, torch.float64), dtype), Operand(seen_expr, torch.bool)
 
