@@ -10,12 +10,18 @@ from scrub.graph.expr import Expr
 P = TypeVar("P", bound=Hashable)
 
 
-def postorder(roots: Iterable[Expr], *, descend: Callable[[Expr], bool] | None = None) -> Iterator[Expr]:
+def postorder(
+    roots: Iterable[Expr],
+    *,
+    descend: Callable[[Expr], bool] | None = None,
+    below: Callable[[Expr], Iterable[Expr]] | None = None,
+) -> Iterator[Expr]:
     """Every distinct node once, children before parents, left to right.
 
     Args:
         roots: where to start.
         descend: whether to visit what is below a node; all if None. The node itself comes in any case.
+        below: what is below a node; its children if None.
 
     >>> import scrub as rc
     >>> [n.name for n in postorder([rc.Add(rc.Scalar(1.0, name="a"), rc.Scalar(2.0, name="b"), name="c")])]
@@ -31,7 +37,8 @@ def postorder(roots: Iterable[Expr], *, descend: Callable[[Expr], bool] | None =
             seen.add(node)
             stack.append((node, True))
             if descend is None or descend(node):
-                stack.extend((child, False) for child in reversed(node.children))
+                children = node.children if below is None else list(below(node))
+                stack.extend((child, False) for child in reversed(children))
 
 
 def rebuild(roots: Iterable[Expr], transform: Callable[[Expr, tuple[Expr, ...]], Expr]) -> dict[Expr, Expr]:

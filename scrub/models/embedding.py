@@ -121,7 +121,21 @@ def check_inputs(architecture: Architecture, tokens: Expr, others: Mapping[str, 
                 hint=f"give one entry of {name} for each token",
             )
         if name == "attention_mask":
-            check_range(value, 2, "entry")
+            _check_shows(value)
+
+
+def _check_shows(mask: Expr) -> None:
+    """Raise for entries that are neither 0 nor 1, such as those of masks that are added to scores."""
+    if not isinstance(mask, Array) or mask.device is None or mask.device.type == "meta":
+        return
+    others = mask.value[(mask.value != 0) & (mask.value != 1)]
+    if others.numel():
+        raise CheckpointError(
+            f"entry {others[0].item()} of {mask!r} is neither 0 nor 1",
+            nodes=[mask],
+            expected="1 for tokens, 0 for padding",
+            found=others[0].item(),
+        )
 
 
 def check_sequence(architecture: Architecture, tokens: Expr) -> int:

@@ -262,3 +262,22 @@ def _slopes(attention: Attention) -> Tensor:
         by_axes = [[of_heads[group * per_group + i] for group in range(n_groups)] for i in range(per_group)]
         return torch.tensor(by_axes, dtype=torch.float64)
     return torch.tensor(of_heads, dtype=torch.float64)
+
+
+ROPE = RotaryTable("rope", 4, frequencies(4))
+GROUPED = Attention(6, 2, 4, 0.5, bias="qkvo", rotary=ROPE)
+LN = Norm("ln", 1e-3)
+FULL = Layer(GROUPED, Mlp(7, "gelu"), a_norm=LN, m_norm=LN)
+WINDOW = replace(FULL, attention=replace(GROUPED, window=2))
+
+
+def model_of(*layers: Layer) -> LoadedModel:
+    """A random model of these layers, for up to 9 tokens of 11."""
+    return random_model(Architecture(8, 11, 9, layers, readout=Readout(LN)))
+
+
+def wanted_logits(model: LoadedModel, tokens: Tensor) -> Tensor:
+    """In plain torch; tokens [seq] or [batch, seq]."""
+    if tokens.ndim == 2:
+        return torch.stack([wanted_logits(model, row) for row in tokens])
+    return by_hand.transformer(model.architecture, weights_of(model), [int(token) for token in tokens])

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 import scrub as rc
-from scrub.models.architecture import Architecture, Attention, Layer, Mlp, Norm, Readout, RotaryTable
-from tests.models import by_hand
-from tests.models.architectures import frequencies, random_model, weights_of
+from scrub.models.architecture import Attention, Layer, RotaryTable
+from tests.models.architectures import FULL, GROUPED, ROPE, WINDOW, frequencies, model_of, wanted_logits
 from tests.models.attn_oracle import Tiny, lens_config, logits_by_hand, make, random_tokens
 
 
@@ -138,22 +137,6 @@ def test_negative_log_likelihood_is_torch_s_cross_entropy(batch: tuple[int, ...]
     expected = functional.cross_entropy(logits.reshape(-1, 7), labels.reshape(-1), reduction="none")
     assert got.name == "loss"
     torch.testing.assert_close(got.evaluate(), expected.reshape(labels.shape))
-
-
-ROPE = RotaryTable("rope", 4, frequencies(4))
-GROUPED = Attention(6, 2, 4, 0.5, bias="qkvo", rotary=ROPE)
-LN = Norm("ln", 1e-3)
-FULL = Layer(GROUPED, Mlp(7, "gelu"), a_norm=LN, m_norm=LN)
-WINDOW = replace(FULL, attention=replace(GROUPED, window=3))
-
-
-def model_of(*layers: Layer) -> rc.LoadedModel:
-    """Grouped heads, rotary positions, biases, MLPs; random weights."""
-    return random_model(Architecture(8, 11, 9, layers, readout=Readout(LN)))
-
-
-def wanted_logits(model: rc.LoadedModel, tokens: torch.Tensor) -> torch.Tensor:
-    return by_hand.transformer(model.architecture, weights_of(model), [int(token) for token in tokens])
 
 
 @pytest.mark.parametrize("is_configured", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +181,21 @@ def test_tokens_that_the_model_does_not_have_are_errors(saved: tuple[str, Any, L
         assert (caught.value.expected, caught.value.found) == (f"0 to {n_tokens - 1}", bad)
 
 
+@pytest.mark.parametrize("bad", [2, 0.5, -1e9, torch.finfo(torch.float64).min])
+def test_masks_of_something_else_than_zeros_and_ones_are_errors(bad: float) -> None:
+    """Such as those that are added to scores."""
+    mask = torch.tensor([1, bad, 1])
+    with pytest.raises(rc.CheckpointError, match=r"of 'attention_mask' .* is neither 0 nor 1"):
+        load(build("gpt2")).call(torch.tensor([1, 2, 3]), attention_mask=mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.float32, torch.float64])
+def test_masks_may_be_of_any_dtype(dtype: torch.dtype) -> None:
+    loaded, batch = load(build("gpt2")), padded("left")
+    other = batch | {"attention_mask": batch["attention_mask"].to(dtype)}
+    assert torch.equal(our_logits(loaded, other), our_logits(loaded, batch))
+
+
 def test_texts_that_are_too_long_are_errors(saved: tuple[str, Any, LoadedModel]) -> None:
     _, _, loaded = saved
     ids = loaded.tokenizer("the cat " * 20, return_tensors="pt")["input_ids"]
@@ -198,3 +214,11 @@ def test_a_model_from_elsewhere_has_no_tokenizer(what: str) -> None:
     with pytest.raises(rc.CheckpointError, match="loaded without a tokenizer") as caught:
         _ = loaded.tokenizer
     assert "AutoTokenizer" in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer_says_so(tmp_path: Path) -> None:
+    """Hugging Face's would be empty, and read every text as unknown tokens."""
+    build("bert").save_pretrained(tmp_path)
+    with pytest.raises(rc.CheckpointError, match="holds no tokenizer") as caught:
+        _ = load(tmp_path).tokenizer
+    assert str(tmp_path) in str(caught.value)

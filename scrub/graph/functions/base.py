@@ -90,6 +90,17 @@ class Function:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class AlongLastAxis(Function):
+    """A function of one tensor that computes the values along its last axis together, and keeps its shape."""
+
+    def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
+        (shape,) = shapes
+        if not shape:
+            raise ValueError("needs at least one axis")
+        return FunctionShape(shape, 1, (True,), (1,))
+
+
 FUNCTIONS: dict[str, type[Function]] = {}
 """The registered functions, by name."""
 

@@ -49,3 +49,17 @@ class Max(_ReduceLast):
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         return values[0].amax(dim=-1)
+
+
+@function
+@dataclass(frozen=True)
+class Argmax(_ReduceLast):
+    """Position of the largest value along the last axis, int64; the first of equal ones."""
+
+    def infer_dtype(self, dtypes: Sequence[torch.dtype | None]) -> torch.dtype | None:
+        if dtypes[0] == torch.bool:
+            raise ValueError("booleans have no largest one")
+        return torch.int64
+
+    def compute(self, *values: torch.Tensor) -> torch.Tensor:
+        return values[0].argmax(dim=-1)

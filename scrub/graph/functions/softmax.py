@@ -9,17 +9,11 @@ from dataclasses import dataclass
 import torch
 
 from scrub.graph.expr import Shape
-from scrub.graph.functions.base import Function, FunctionShape, function, require_floating
+from scrub.graph.functions.base import AlongLastAxis, Function, function, require_floating
 
 
 @dataclass(frozen=True)
-class _OverLastAxis(Function):
-    def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
-        (shape,) = shapes
-        if not shape:
-            raise ValueError("needs at least one axis")
-        return FunctionShape(shape, 1, (True,), (1,))
-
+class _OverLastAxis(AlongLastAxis):
     def infer_dtype(self, dtypes: Sequence[torch.dtype | None]) -> torch.dtype | None:
         return require_floating(self.label, dtypes[0])
 

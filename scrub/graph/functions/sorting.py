@@ -1,4 +1,4 @@
-"""Order along the last axis: sorted values, the positions they come from, and the position of the largest."""
+"""Order along the last axis: sorted values, and the positions they come from."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from scrub.graph.expr import Shape
-from scrub.graph.functions.base import Function, FunctionShape, function
+from scrub.graph.functions.base import AlongLastAxis, Function, function
 
 
 @dataclass(frozen=True)
-class _Sorted(Function):
+class _Sorted(AlongLastAxis):
     descending: bool = False
-
-    def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
-        (shape,) = shapes
-        if not shape:
-            raise ValueError("needs at least one axis")
-        return FunctionShape(shape, 1, (True,), (1,))
 
     def flops(self, shapes: Sequence[Shape]) -> int:
         """n log n comparisons for each row."""
@@ -56,31 +50,3 @@ class Argsort(_Sorted):
 
     def compute(self, *values: torch.Tensor) -> torch.Tensor:
         return values[0].sort(dim=-1, descending=self.descending, stable=True).indices
-
-
-@function
-@dataclass(frozen=True)
-class Argmax(Function):
-    """Position of the largest value along the last axis, int64; the first of equal ones."""
-
-    def infer_shape(self, shapes: Sequence[Shape]) -> FunctionShape:
-        (shape,) = shapes
-        if not shape or shape[-1] == 0:
-            raise ValueError("needs a last axis that is not empty")
-        return FunctionShape(shape[:-1], 0, (True,), (1,))
-
-    def infer_dtype(self, dtypes: Sequence[torch.dtype | None]) -> torch.dtype | None:
-        if dtypes[0] == torch.bool:
-            raise ValueError("booleans have no largest one")
-        return torch.int64
-
-    def compute(self, *values: torch.Tensor) -> torch.Tensor:
-        return values[0].argmax(dim=-1)
-
-    def flops(self, shapes: Sequence[Shape]) -> int:
-        """One comparison for each element of the argument."""
-        return math.prod(shapes[0])
-
-    @classmethod
-    def examples(cls) -> Iterator[tuple[Function, tuple[torch.Tensor, ...]]]:
-        yield cls(), (torch.tensor([[3.0, -1.0, 2.0], [0.5, 2.0, -7.0]]),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scrub.graph import Array, Expr, MatchError, Module, Scalar, Symbol
+from scrub.graph import Array, Expr, MatchError, Module, Scalar, Symbol, postorder
 from scrub.rewrite import substitute, update
 
 _KEEPS_ITS_NAME = (Array, Scalar, Symbol)
@@ -33,9 +33,9 @@ def dissolve(expr: Expr, *names: str) -> Expr:
     ['0.1', '0.0']
     """
     for name in names:
-        calls = [node for node in _outside_bodies(expr) if isinstance(node, Module) and node.name == name]
+        calls = [node for node in outside_bodies(expr) if isinstance(node, Module) and node.name == name]
         if not calls:
-            known = [node.name for node in _outside_bodies(expr) if isinstance(node, Module)]
+            known = [node.name for node in outside_bodies(expr) if isinstance(node, Module)]
             raise MatchError(
                 f"dissolve: there is no call {name!r}",
                 nodes=[expr],
@@ -51,7 +51,7 @@ def dissolve(expr: Expr, *names: str) -> Expr:
 def _dissolved(call: Module) -> Expr:
     """The body with the call's name in its names, and the arguments in place of its symbols."""
     renamed: dict[Expr, Expr] = {}
-    for node in _outside_bodies(call.body):
+    for node in outside_bodies(call.body):
         children = tuple(renamed.get(child, child) for child in node.children)
         if isinstance(node, Module):  # its body is shared with other layers, and stays as it is
             children = (node.body, *children[1:])
@@ -64,16 +64,6 @@ def _dissolved(call: Module) -> Expr:
     return inlined.rename(body.name) if isinstance(body, Module) else inlined  # the calls in it keep names of their own
 
 
-def _outside_bodies(expr: Expr) -> Iterator[Expr]:
+def outside_bodies(expr: Expr) -> Iterator[Expr]:
     """Every node but those in bodies of calls, children before parents."""
-    seen: set[Expr] = set()
-    stack = [(expr, False)]
-    while stack:
-        node, is_ready = stack.pop()
-        if is_ready:
-            yield node
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            below = node.args if isinstance(node, Module) else node.children
-            stack.extend((child, False) for child in reversed(below))
+    return postorder([expr], below=lambda node: node.args if isinstance(node, Module) else node.children)

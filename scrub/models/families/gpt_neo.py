@@ -6,6 +6,7 @@ Source: Black et al. 2021; weights as in `transformers.GPTNeoForCausalLM`.
 from __future__ import annotations
 
 from scrub.models.architecture import Architecture, Attention, Embedding, Layer, Mlp, Norm, Readout
+from scrub.models.families import gpt2
 from scrub.models.families.activations import ACTIVATIONS
 from scrub.models.families.config_reader import ConfigReader
 from scrub.models.families.family import Family, Source, register
@@ -45,37 +46,14 @@ def architecture(config: ConfigReader, class_name: str) -> Architecture:
 
 _BLOCK = "transformer.h.{l}"
 _ATTENTION = f"{_BLOCK}.attn.attention"
-SOURCES = {
-    "t.w.tok_embeds": Source("transformer.wte.weight"),
-    "t.w.pos_embeds": Source("transformer.wpe.weight"),
-    "a.norm.w": Source(f"{_BLOCK}.ln_1.weight"),
-    "a.norm.b": Source(f"{_BLOCK}.ln_1.bias"),
+SOURCES = gpt2.SOURCES | {
     "a.w.q": Source(f"{_ATTENTION}.q_proj.weight", queries),
     "a.w.k": Source(f"{_ATTENTION}.k_proj.weight", keys),
     "a.w.v": Source(f"{_ATTENTION}.v_proj.weight", keys),
     "a.w.o": Source(f"{_ATTENTION}.out_proj.weight", outputs),
     "a.b.o": Source(f"{_ATTENTION}.out_proj.bias"),
-    "m.norm.w": Source(f"{_BLOCK}.ln_2.weight"),
-    "m.norm.b": Source(f"{_BLOCK}.ln_2.bias"),
     "m.w.in": Source(f"{_BLOCK}.mlp.c_fc.weight", linear),
-    "m.b.in": Source(f"{_BLOCK}.mlp.c_fc.bias"),
     "m.w.out": Source(f"{_BLOCK}.mlp.c_proj.weight", linear),
-    "m.b.out": Source(f"{_BLOCK}.mlp.c_proj.bias"),
-    "final.norm.w": Source("transformer.ln_f.weight"),
-    "final.norm.b": Source("transformer.ln_f.bias"),
-    "t.w.unembed": Source("lm_head.weight", linear),
-}
-COMPONENTS = {
-    "t.input": "transformer.drop",
-    "b": _BLOCK,
-    "a.norm": f"{_BLOCK}.ln_1",
-    "a.p_bias": f"{_BLOCK}.attn",
-    "m.norm": f"{_BLOCK}.ln_2",
-    "m.pre": f"{_BLOCK}.mlp.c_fc",
-    "m.post": f"{_BLOCK}.mlp.act",
-    "m.p_bias": f"{_BLOCK}.mlp",
-    "final.norm": "transformer.ln_f",
-    "t.logits": "lm_head",
 }
 register(
     Family(
@@ -83,7 +61,7 @@ register(
         ("GPTNeoForCausalLM",),
         architecture,
         SOURCES,
-        COMPONENTS,
+        gpt2.COMPONENTS,
         base_prefix="transformer.",
         ignored=(".attention.bias", ".attention.masked_bias"),
         # `attention_layers`, which is read, is `attention_types` written out.

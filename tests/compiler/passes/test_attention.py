@@ -13,7 +13,7 @@ import scrub as rc
 from scrub.compiler.ops.attention import Attention, attended
 from scrub.graph import Expr
 from scrub.models import Attention as Options
-from scrub.models.parts.attention import MASKED_SCORE, head_spec
+from scrub.models.parts.attention import MASKED_SCORE, head_spec, masked_score
 from tests.compiler.cases import check_case, make_case
 from tests.compiler.passes.lowered import Lowered, array, random, symbol
 
@@ -170,9 +170,9 @@ def test_a_query_that_sees_nothing() -> None:
 def test_lower_precision(dtype: torch.dtype, kind: str) -> None:
     shapes = {"q": (6, 8), "k": (6, 8), "v": (6, 8)}
     symbols = [symbol(name, *shape) for name, shape in shapes.items()]
-    mask = causal(6, dtype=dtype)
+    mask = causal(6, masked_score(dtype), dtype)
     if kind == "rows hidden":
-        mask[3] = MASKED_SCORE
+        mask[3] = masked_score(dtype)
     bias: Expr = symbol("mask", 6, 6) if kind == "symbol" else rc.Array(mask)
     expr = attention(*symbols, 1 / math.sqrt(8), bias)
     low = Lowered(expr, ("attention",), dtypes=dict.fromkeys([*symbols, bias.free_symbols and bias], dtype))

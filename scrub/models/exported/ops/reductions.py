@@ -11,8 +11,8 @@ from scrub.graph import Add, Einsum, Expr, GeneralFunction, Scalar, cast_to, ele
 from scrub.graph.functions.accumulate import Cumprod, Cumsum, Prod
 from scrub.graph.functions.base import Function
 from scrub.graph.functions.power import Pow
-from scrub.graph.functions.reduce import Max, Min
-from scrub.graph.functions.sorting import Argmax, Argsort, Sort
+from scrub.graph.functions.reduce import Argmax, Max, Min
+from scrub.graph.functions.sorting import Argsort, Sort
 from scrub.models.exported.axes import ints, move_from_last, move_last, multiply, permute, reshape, take, unsqueeze
 from scrub.models.exported.call import Call, Number, Operand, axes_of, axis_of
 from scrub.models.exported.ops.comparison import truth

@@ -6,8 +6,7 @@ import torch
 
 from scrub.graph import Add, Concat, Einsum, Expr, GeneralFunction, Scalar, cast_to
 from scrub.graph.functions.binary import Binary
-from scrub.graph.functions.reduce import Max
-from scrub.graph.functions.sorting import Argmax
+from scrub.graph.functions.reduce import Argmax, Max
 from scrub.graph.functions.where import Where
 from scrub.models.exported.axes import expand, ints, move_from_last, move_last, multiply, take, unsqueeze
 from scrub.models.exported.call import Call, Number, Operand, axis_of, constant_expr

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from scrub.graph import Add, Einsum, Expr, GeneralFunction, Module
 from scrub.graph.functions.gen_index import GenIndex
+from scrub.models.exported.dissolve import outside_bodies
 from scrub.models.exported.recover.heads import HEADS
 from scrub.models.exported.recover.norms import is_norm
 from scrub.models.exported.recover.pattern import COMBINED
@@ -97,7 +97,7 @@ def structure_of(expr: Expr) -> StructureReport:
     while stack:
         root, path, is_head = stack.pop()
         calls: list[tuple[Expr, str, bool]] = []
-        for node in _within(root):
+        for node in outside_bodies(root):
             kind = _kind(node)
             if kind is not None and not (is_head and kind in ("attention", "residual_add")):
                 found.append(Found(kind, path, node.name))
@@ -107,21 +107,6 @@ def structure_of(expr: Expr) -> StructureReport:
                 )
         stack.extend(reversed(calls))
     return StructureReport(tuple(found))
-
-
-def _within(root: Expr) -> Iterator[Expr]:
-    """The nodes below, not those in the bodies of calls."""
-    seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False)]
-    while stack:
-        node, is_ready = stack.pop()
-        if is_ready:
-            yield node
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            below = node.args if isinstance(node, Module) else node.children
-            stack.extend((child, False) for child in reversed(below))
 
 
 def _join(path: str, name: str | None) -> str:
