@@ -47,6 +47,7 @@ def table(width: int, *, is_interleaved: bool = False) -> RotaryTable:
 
 ATTENTION = {
     "causal": PLAIN,
+    "scores in the millions": replace(PLAIN, scale=1e6),
     "both ways": replace(PLAIN, is_causal=False),
     "window": replace(PLAIN, window=3),
     "window both ways": replace(PLAIN, window=2, is_causal=False),

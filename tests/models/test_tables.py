@@ -213,10 +213,12 @@ def test_positions_of_alibi_are_bloom_s(dtype: torch.dtype) -> None:
     torch.testing.assert_close(biases(None), wanted[0], rtol=1e-6, atol=0)
 
 
-def _inputs_without_positions(n_heads: int, seq: int, positions: Array | None = None) -> None:
+def _inputs_without_positions(
+    n_heads: int, seq: int, positions: Array | None = None, dtype: torch.dtype = torch.float32
+) -> None:
     layers = (Layer(Attention(n_heads, n_heads, 4, 0.5, alibi_slopes=alibi_slopes(n_heads))),)
     architecture = Architecture(d_model=8, d_vocab=3, n_ctx=None, layers=layers)
-    attention_inputs(architecture, {}, seq, None, positions, dtype=torch.float32, device=torch.device("meta"))
+    attention_inputs(architecture, {}, seq, None, positions, dtype=dtype, device=torch.device("meta"))
 
 
 def test_positions_given_to_a_model_without_any_are_an_error() -> None:
@@ -225,7 +227,8 @@ def test_positions_given_to_a_model_without_any_are_an_error() -> None:
 
 
 def test_sequences_so_long_that_alibi_would_outweigh_the_mask_are_an_error() -> None:
-    """The steepest slope of 112 heads is almost 1, and what is added to masked scores is -30,000."""
-    _inputs_without_positions(112, 15_000)
+    """The steepest slope of 112 heads is almost 1, and what is added to masked scores in half precision is -30,000."""
+    _inputs_without_positions(112, 15_000, dtype=torch.float16)
+    _inputs_without_positions(112, 30_000)
     with pytest.raises(CheckpointError, match="sequences of 30000 tokens are too long"):
-        _inputs_without_positions(112, 30_000)
+        _inputs_without_positions(112, 30_000, dtype=torch.float16)
