@@ -122,6 +122,10 @@ def check_inputs(architecture: Architecture, tokens: Expr, others: Mapping[str, 
             )
         if name == "attention_mask":
             _check_shows(value)
+        elif value.dtype is not None and (value.dtype.is_floating_point or value.dtype == torch.bool):
+            raise CheckpointError(
+                f"{name} {value!r} is {value.dtype}", nodes=[value], expected=torch.int64, found=value.dtype
+            )
 
 
 def _check_shows(mask: Expr) -> None:

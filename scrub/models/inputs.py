@@ -132,6 +132,13 @@ def _rotary(
         known = positions.value
     at = torch.arange(architecture.n_ctx or seq, device=device) if known is None else known
     if known is None:
+        if architecture.n_ctx is None:
+            raise CheckpointError(
+                f"{positions!r} has no known values, and this model no longest sequence to make a table of angles for",
+                nodes=[] if positions is None else [positions],
+                expected="position_ids as a tensor, or none",
+                found=positions,
+            )
         _check_same_at_any_length(rotary, at.numel(), positions)
     is_countable = positions is not None and at.numel() and at.device.type != "meta"
     tables = cos_and_sin(rotary, at, seq_len=int(at.max()) + 1 if is_countable else seq, d_head=d_head, dtype=dtype)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 import scrub as rc
 from scrub.models.architecture import Attention, Layer, RotaryTable
+from scrub.models.tables import plain_frequencies
 from tests.models.architectures import FULL, GROUPED, ROPE, WINDOW, frequencies, model_of, wanted_logits
 from tests.models.attn_oracle import Tiny, lens_config, logits_by_hand, make, random_tokens
 
@@ -119,6 +120,19 @@ def test_every_problem_with_the_weights_is_named_at_once() -> None:
 def test_sequences_must_fit_the_context(seq_len: int) -> None:
     with pytest.raises(rc.CheckpointError, match=f"sequences of {seq_len} tokens do not fit the model's 8 positions"):
         make().loaded.lower(seq_len=seq_len)
+
+
+def test_positions_of_a_rotary_model_are_numbers_that_it_has_angles_for() -> None:
+    rotary = RotaryTable("rope", 2, plain_frequencies(10.0, 2))
+    attention = Attention(1, 1, 2, 1.0, rotary=rotary)
+    architecture = rc.Architecture(2, 3, None, (Layer(attention),))
+    weights = {str(s.name): torch.ones(s.shape) for s in rc.models.weight_symbols(architecture)}
+    model, tokens = rc.LoadedModel(architecture, weights), torch.tensor([0, 1, 2])
+    assert model.call(tokens, position_ids=torch.tensor([5, 6, 9])).shape == (3, 3)
+    with pytest.raises(rc.CheckpointError, match="no longest sequence"):
+        model.call(tokens, position_ids=rc.Symbol.new_from_name((3,), "positions"))
+    with pytest.raises(rc.CheckpointError, match=r"position_ids .* is torch.float32"):
+        model.call(tokens, position_ids=torch.tensor([0.0, 1.0, 2.5]))
 
 
 def test_the_number_of_tokens_must_be_the_one_lowered_for() -> None:
