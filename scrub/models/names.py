@@ -18,6 +18,7 @@ from typing import Literal
 
 from scrub.graph import Expr, MatchError
 from scrub.models.architecture import Architecture, Layer, Mlp
+from scrub.models.lower import weight_symbols
 from scrub.models.parts.norms import has_bias
 from scrub.rewrite import IterativeMatcher, Regex, restrict
 
@@ -167,18 +168,26 @@ class ComponentNames:
             "hugging_face": self._module_names(),
         }
         result: dict[Style, dict[str, list[str]]] = {}
+        weights = {str(symbol.name) for symbol in weight_symbols(self.architecture)}
         for style, pairs in generic.items():
             by_ours: dict[str, list[str]] = {}
             for key, name in pairs:
-                for number in (
-                    range(self.architecture.n_layers) if key[0] in "abm" and key[1:2] in ("", ".") else [None]
-                ):
-                    ours = key if number is None else f"{key[0]}{number}{key[1:]}"
-                    written = name if number is None else name.replace("{l}", str(number))
+                is_weight = key in LENS_WEIGHTS or key in self.weights
+                for ours, written in self._in_layers(key, name):
+                    if is_weight and ours not in weights:
+                        continue
                     if written not in (names := by_ours.setdefault(ours, [])):
                         names.append(written)
             result[style] = by_ours
         return result
+
+    def _in_layers(self, key: str, name: str) -> Iterator[tuple[str, str]]:
+        """A name of what layers have, in every layer; another as it is."""
+        if key[0] not in "abm" or key[1:2] not in ("", "."):
+            yield key, name
+            return
+        for number in range(self.architecture.n_layers):
+            yield f"{key[0]}{number}{key[1:]}", name.replace("{l}", str(number))
 
     @cached_property
     def _ours(self) -> dict[str, str]:
@@ -192,6 +201,10 @@ class ComponentNames:
         return result
 
     def _lens_names(self) -> Iterator[tuple[str, str]]:
+        if self.architecture.embedding.patches is None:
+            yield "idxed_embeds", "hook_embed"
+            if self.architecture.embedding.positions != "none":
+                yield "t.w.pos_embeds_idxed", "hook_pos_embed"
         yield from _lens_hooks(self.architecture.layers[0])
         yield from LENS_WEIGHTS.items()
 
@@ -219,16 +232,13 @@ def _writers(layer: Layer) -> dict[str, str]:
 def _lens_hooks(layer: Layer) -> Iterator[tuple[str, str]]:
     """TransformerLens' hooks for a layer like this one."""
     block = "blocks.{l}"
-    a_out, m_out = (_out(layer, part) for part in "am")
-    yield from (("idxed_embeds", "hook_embed"), ("t.w.pos_embeds_idxed", "hook_pos_embed"))
-    yield from (("b", f"{block}.hook_resid_post"), ("b.mid", f"{block}.hook_resid_mid"))
-    yield from ((a_out, f"{block}.hook_attn_out"), (m_out, f"{block}.hook_mlp_out"))
+    yield from (("b", f"{block}.hook_resid_post"), (_out(layer, "a"), f"{block}.hook_attn_out"))
     for norm, name in ((layer.a_norm, "a.norm"), (layer.m_norm, "m.norm")):
         if norm is not None and not norm.weight and not has_bias(norm):  # TransformerLens' hook lies before both
             yield name, f"{block}.{'ln1' if name[0] == 'a' else 'ln2'}.hook_normalized"
     for part in "qkv":
         yield f"a.{part}", f"{block}.attn.hook_{part}"
-        if part != "v":
+        if part != "v" and layer.attention.rotary is not None:
             yield f"a.rot_{part}", f"{block}.attn.hook_rot_{part}"
     yield from (
         ("a.masked_scores", f"{block}.attn.hook_attn_scores"),
@@ -236,11 +246,21 @@ def _lens_hooks(layer: Layer) -> Iterator[tuple[str, str]]:
         ("a.comb_v", f"{block}.attn.hook_z"),
         ("a.head", f"{block}.attn.hook_result"),
     )
-    if isinstance(layer.mlp, Mlp) and layer.mlp.post_norm is not None:
+    if layer.mlp is not None:
+        yield from _lens_mlp_hooks(layer, block)
+
+
+def _lens_mlp_hooks(layer: Layer, block: str) -> Iterator[tuple[str, str]]:
+    yield _out(layer, "m"), f"{block}.hook_mlp_out"
+    if not layer.is_parallel:
+        yield "b.mid", f"{block}.hook_resid_mid"
+    if not isinstance(layer.mlp, Mlp):
+        return
+    if layer.mlp.post_norm is not None:
         yield from (("m.post", f"{block}.mlp.hook_mid"), ("m.post_norm", f"{block}.mlp.hook_post"))
     else:
         yield "m.post", f"{block}.mlp.hook_post"
-    if isinstance(layer.mlp, Mlp) and layer.mlp.is_gated:
+    if layer.mlp.is_gated:
         yield from (("m.gate.pre", f"{block}.mlp.hook_pre"), ("m.pre", f"{block}.mlp.hook_pre_linear"))
     else:
         yield "m.pre", f"{block}.mlp.hook_pre"
