@@ -148,7 +148,15 @@ def check_sequence(architecture: Architecture, tokens: Expr) -> int:
         raise CheckpointError(
             f"{tokens!r} is a single token, not a sequence", nodes=[tokens], expected="[*batch, seq]", found=()
         )
-    seq, longest = int(tokens.shape[-1]), architecture.n_ctx
+    seq, longest = tokens.shape[-1], architecture.n_ctx
+    if not isinstance(seq, int):
+        raise CheckpointError(
+            f"the length of {tokens!r} is not known yet",
+            nodes=[tokens],
+            expected="a number",
+            found=seq,
+            hint="bind_sizes gives sizes a value; model.lower() is the expression for any length",
+        )
     if not seq or (longest is not None and seq > longest):
         raise CheckpointError(
             f"sequences of {seq} tokens do not fit the model's {longest} positions",

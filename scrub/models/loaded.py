@@ -176,7 +176,7 @@ def _for_all_rows(value: Expr, tokens: Expr) -> Expr:
 
 def _check_length(model: Expr, seq: int, tokens: Expr) -> None:
     """Raise if the model was lowered for another length."""
-    (lowered_for, *_) = (s.shape[-2] for s in model.free_symbols if s.name == "t.input")
+    lowered_for = next((s.shape[-2] for s in model.free_symbols if s.name == "t.input"), None)
     if isinstance(lowered_for, int) and lowered_for != seq:
         raise CheckpointError(
             f"the model was lowered for {lowered_for} tokens, {tokens!r} has {seq}",

@@ -122,6 +122,18 @@ def test_sequences_must_fit_the_context(seq_len: int) -> None:
         make().loaded.lower(seq_len=seq_len)
 
 
+def test_a_rewrite_may_read_something_else_than_tokens() -> None:
+    tiny = make()
+    fixed = tiny.model.update("t.input", lambda x: rc.Scalar(0.5, x.shape, "nothing"))
+    assert tiny.call(random_tokens(6), fixed).evaluate().shape == (6, 11)
+
+
+def test_tokens_of_open_length_are_an_error() -> None:
+    (seq,) = rc.symbolic_sizes("seq")
+    with pytest.raises(rc.CheckpointError, match=r"the length of 'tokens' .* is not known yet"):
+        make().call(rc.Symbol.new_from_name((seq,), "tokens"))
+
+
 def test_positions_of_a_rotary_model_are_numbers_that_it_has_angles_for() -> None:
     rotary = RotaryTable("rope", 2, plain_frequencies(10.0, 2))
     attention = Attention(1, 1, 2, 1.0, rotary=rotary)
