@@ -124,7 +124,10 @@ def _rotary(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Expr, Expr]:
-    """Cosine and sine: arrays where positions are known, else rows of the table of all positions."""
+    """Cosine and sine: arrays where positions are known, else rows of the table of all positions.
+
+    That of a model without a longest sequence has `seq` rows; a larger position is an error when it is looked up.
+    """
     names = [f"t.a.c.{rotary.name}.{part}" for part in ("cos", "sin")]
     known = torch.arange(seq, device=device) if positions is None else None
     if isinstance(positions, Array):
@@ -132,13 +135,6 @@ def _rotary(
         known = positions.value
     at = torch.arange(architecture.n_ctx or seq, device=device) if known is None else known
     if known is None:
-        if architecture.n_ctx is None:
-            raise CheckpointError(
-                f"{positions!r} has no known values, and this model no longest sequence to make a table of angles for",
-                nodes=[] if positions is None else [positions],
-                expected="position_ids as a tensor, or none",
-                found=positions,
-            )
         _check_same_at_any_length(rotary, at.numel(), positions)
     is_countable = positions is not None and at.numel() and at.device.type != "meta"
     tables = cos_and_sin(rotary, at, seq_len=int(at.max()) + 1 if is_countable else seq, d_head=d_head, dtype=dtype)

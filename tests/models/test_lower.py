@@ -141,8 +141,11 @@ def test_positions_of_a_rotary_model_are_numbers_that_it_has_angles_for() -> Non
     weights = {str(s.name): torch.ones(s.shape) for s in rc.models.weight_symbols(architecture)}
     model, tokens = rc.LoadedModel(architecture, weights), torch.tensor([0, 1, 2])
     assert model.call(tokens, position_ids=torch.tensor([5, 6, 9])).shape == (3, 3)
-    with pytest.raises(rc.CheckpointError, match="no longest sequence"):
-        model.call(tokens, position_ids=rc.Symbol.new_from_name((3,), "positions"))
+    positions = rc.Symbol.new_from_name((3,), "positions")
+    call = model.call(tokens, position_ids=positions)
+    assert rc.evaluate_many([call], {positions: torch.tensor([0, 2, 1])})[0].shape == (3, 3)
+    with pytest.raises(rc.ShapeError, match="out of range"):
+        rc.evaluate_many([call], {positions: torch.tensor([5, 6, 9])})
     with pytest.raises(rc.CheckpointError, match=r"position_ids .* is torch.float32"):
         model.call(tokens, position_ids=torch.tensor([0.0, 1.0, 2.5]))
 
