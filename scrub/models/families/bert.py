@@ -26,21 +26,41 @@ def architecture(config: ConfigReader, class_name: str) -> Architecture:
     norm = Norm("ln", config.layer_norm_eps)
     act = config.choice("hidden_act", ACTIVATIONS)
     d_head = d_model // n_heads
-    attention = Attention(n_heads, n_heads, d_head, d_head**-0.5, bias="qkvo", is_causal=bool(config.is_decoder))
-    layer = Layer(attention, Mlp(config.intermediate_size, act), mid_norm=norm, out_norm=norm)
     is_classifier = class_name == "BertForSequenceClassification"
-    if is_classifier:
-        readout = Readout(reads_first=True, transform=Transform("tanh"), has_bias=True)
-    else:
-        readout = Readout(transform=Transform(act, norm), has_bias=True)
-    return Architecture(
+    return encoder(
+        Attention(n_heads, n_heads, d_head, d_head**-0.5, bias="qkvo", is_causal=bool(config.is_decoder)),
+        Mlp(config.intermediate_size, act),
+        Embedding("learned", config.max_position_embeddings, n_token_types=config.type_vocab_size, norm=norm),
+        n_layers=config.num_hidden_layers,
         d_model=d_model,
         d_vocab=config.vocab_size,
-        n_ctx=config.max_position_embeddings,
-        layers=(layer,) * config.num_hidden_layers,
-        embedding=Embedding("learned", config.max_position_embeddings, n_token_types=config.type_vocab_size, norm=norm),
+        pooler=Transform("tanh") if is_classifier else None,
+        n_labels=config.num_labels if is_classifier else None,
+    )
+
+
+def encoder(
+    attention: Attention,
+    mlp: Mlp,
+    embedding: Embedding,
+    *,
+    n_layers: int,
+    d_model: int,
+    d_vocab: int,
+    pooler: Transform | None,
+    n_labels: int | None,
+) -> Architecture:
+    """Layers with norms after each sum; with a pooler the first position is read, and without every one."""
+    norm = embedding.norm
+    readout = Readout(reads_first=pooler is not None, transform=pooler or Transform(mlp.act, norm), has_bias=True)
+    return Architecture(
+        d_model=d_model,
+        d_vocab=d_vocab,
+        n_ctx=embedding.n_positions,
+        layers=(Layer(attention, mlp, mid_norm=norm, out_norm=norm),) * n_layers,
+        embedding=embedding,
         readout=readout,
-        d_out=config.num_labels if is_classifier else None,
+        d_out=n_labels,
     )
 
 

@@ -7,8 +7,9 @@ position through a linear layer and relu. The eps of every norm is 1e-12.
 
 from __future__ import annotations
 
-from scrub.models.architecture import Architecture, Attention, Embedding, Layer, Mlp, Norm, Readout, Transform
+from scrub.models.architecture import Architecture, Attention, Embedding, Mlp, Norm, Transform
 from scrub.models.families.activations import ACTIVATIONS
+from scrub.models.families.bert import encoder
 from scrub.models.families.config_reader import ConfigReader
 from scrub.models.families.family import Family, Head, Source, register
 from scrub.models.families.views import keys, linear, outputs, queries
@@ -22,21 +23,16 @@ def architecture(config: ConfigReader, class_name: str) -> Architecture:
     norm = Norm("ln", 1e-12)
     act = config.choice("activation", ACTIVATIONS)
     d_head = d_model // n_heads
-    attention = Attention(n_heads, n_heads, d_head, d_head**-0.5, bias="qkvo", is_causal=False)
-    layer = Layer(attention, Mlp(config.hidden_dim, act), mid_norm=norm, out_norm=norm)
     is_classifier = class_name == "DistilBertForSequenceClassification"
-    if is_classifier:
-        readout = Readout(reads_first=True, transform=Transform("relu"), has_bias=True)
-    else:
-        readout = Readout(transform=Transform(act, norm), has_bias=True)
-    return Architecture(
+    return encoder(
+        Attention(n_heads, n_heads, d_head, d_head**-0.5, bias="qkvo", is_causal=False),
+        Mlp(config.hidden_dim, act),
+        Embedding("learned", config.max_position_embeddings, norm=norm),
+        n_layers=config.n_layers,
         d_model=d_model,
         d_vocab=config.vocab_size,
-        n_ctx=config.max_position_embeddings,
-        layers=(layer,) * config.n_layers,
-        embedding=Embedding("learned", config.max_position_embeddings, norm=norm),
-        readout=readout,
-        d_out=config.num_labels if is_classifier else None,
+        pooler=Transform("relu") if is_classifier else None,
+        n_labels=config.num_labels if is_classifier else None,
     )
 
 
