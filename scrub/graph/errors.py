@@ -119,6 +119,14 @@ class SplitError(ScrubError):
     """Groups, directions or axes that do not fit what they are to split."""
 
 
+class DatasetError(ScrubError):
+    """Arrays that make no dataset, or a dataset without what was asked of it."""
+
+
+class HypothesisError(ScrubError):
+    """A hypothesis that says something impossible, or that does not fit the model; `found` has every mismatch."""
+
+
 class CheckpointError(ScrubError):
     """Weights or a config from which no model can be lowered."""
 

@@ -20,6 +20,8 @@ At = Any
 
 Position = tuple[At, State]
 Below = list[tuple[At, State | None]]
+Tag = Any
+"""What tells apart two positions at which the same node is found and transformed differently."""
 
 
 class Place:
@@ -71,6 +73,10 @@ class Places:
         if isinstance(following, tuple):
             return found, list(zip(below, following, strict=True))
         return found, [(child, following) for child in below]
+
+    def tag(self, position: tuple[At, State | None]) -> Tag:
+        """What an update's transform is told of a position that was found; None if all are alike."""
+        return None
 
     def positions(self, place: At, following: Next) -> list[Position]:
         """The positions below, if these are the states there; only where there is something left to find."""

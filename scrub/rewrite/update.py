@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from scrub.graph import ConstructionError, Expr, Module, Symbol, provide
 from scrub.graph.rules import uuid_from_name
 from scrub.rewrite.explain import nothing_found
 from scrub.rewrite.iterative import IterativeMatcher, IterativeMatcherIn
-from scrub.rewrite.places import At, Places
-from scrub.rewrite.states import State
+from scrub.rewrite.places import At, Places, Tag
 from scrub.rewrite.substitute import bind, substitute
 
-Position = tuple[At, State | None]
+Position = tuple[At, Any]
 
 
 @provide
@@ -52,26 +52,35 @@ def update(
       'B' [] Add
         'x' [] Scalar 1.0
     """
-    work = _Update(Places(see_through=see_through), transform)
+    work = Update(Places(see_through=see_through), lambda node, _: transform(node))
     result = work.run(expr, IterativeMatcher(matcher).state)
     if assert_any_found and not work.is_anything_found:
         raise nothing_found(expr, matcher, see_through=see_through)
     return result
 
 
-class _Update:
-    """One update: results by position, children before parents."""
+class Update:
+    """One update: results by position, children before parents.
 
-    def __init__(self, places: Places, transform: Callable[[Expr], Expr]) -> None:
+    Args:
+        places: where the walk goes, and what it finds.
+        transform: rebuilt node and what `places.tag` says of the position where it was found -> new node.
+
+    Attributes:
+        is_anything_found: whether the transform was called.
+    """
+
+    def __init__(self, places: Places, transform: Callable[[Expr, Tag], Expr]) -> None:
         self.places = places
         self.transform = transform
         self.is_anything_found = False
         self.results: dict[Position, Expr] = {}
-        self.transformed: dict[tuple[Expr, object], Expr] = {}
+        self.transformed: dict[tuple[Expr, object, Tag], Expr] = {}
         self.was_found: set[Position] = set()  # bound symbols' arguments, so that none is transformed twice
         self.variants: dict[Symbol, tuple[Symbol, Expr]] = {}  # stand-in -> the symbol it stands in for, its value
 
-    def run(self, expr: Expr, state: State) -> Expr:
+    def run(self, expr: Expr, state: Any) -> Expr:
+        """The expression rebuilt, walked from this state on."""
         results, places, see_through = self.results, self.places, self.places.see_through
         start: Position = (places.root(expr), state)
         stack: list[tuple[Position, list[Position] | None, bool]] = [(start, None, False)]
@@ -82,7 +91,7 @@ class _Update:
                     results[position] = self._finish_seen_through(position, below, is_found)
                 else:
                     rebuilt = position[0].with_children([results[child] for child in below])
-                    results[position] = self._apply(rebuilt, None) if is_found else rebuilt
+                    results[position] = self._apply(rebuilt, position, None) if is_found else rebuilt
             elif position not in results:
                 place, at = position
                 if at is None:
@@ -102,15 +111,16 @@ class _Update:
         rebuilt = self._finish_module(node, children[0]) if isinstance(node, Module) else node.with_children(children)
         if is_found:
             self.was_found.add(position)
-            return self._apply(rebuilt, position[0].bound)
+            return self._apply(rebuilt, position, position[0].bound)
         return rebuilt
 
-    def _apply(self, rebuilt: Expr, scope: object) -> Expr:
-        """The transform's result: once per node and what its symbols stand for."""
+    def _apply(self, rebuilt: Expr, position: Position, scope: object) -> Expr:
+        """The transform's result: once per node, what its symbols stand for, and tag."""
         self.is_anything_found = True
-        result = self.transformed.get((rebuilt, scope))
+        tag = self.places.tag(position)
+        result = self.transformed.get((rebuilt, scope, tag))
         if result is None:
-            result = self.transform(rebuilt)
+            result = self.transform(rebuilt, tag)
             if not isinstance(result, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise ConstructionError(
                     f"update: the transform returned {type(result).__name__}, not an Expr",
@@ -119,26 +129,27 @@ class _Update:
                     found=result,
                     hint="a transform returns the node to put in place, the one it was given to leave it as it is",
                 )
-            self.transformed[rebuilt, scope] = result
+            self.transformed[rebuilt, scope, tag] = result
         return result
 
     def _finish_symbol(self, symbol: Symbol, position: Position, bound: Position, value: Expr, is_found: bool) -> Expr:
         """A bound symbol stays itself if what it stands for did not change; else a stand-in that records the change."""
         if is_found and bound not in self.was_found:
-            value = self._apply_beyond(bound[0], value)
+            value = self._apply_beyond(bound, value)
         if is_found or bound in self.was_found:
             self.was_found.add(position)
         return symbol if value is self.places.node(bound[0]) else self._stand_in(symbol, value)
 
-    def _apply_beyond(self, place: At, value: Expr) -> Expr:
+    def _apply_beyond(self, position: Position, value: Expr) -> Expr:
         """The transform applied to what stands at a place, behind all the symbols that stand for each other there."""
+        place = position[0]
         passed: list[Symbol] = []
         while place is not self.places.resolve(place):
             symbol: Symbol = place.node
             (place,) = self.places.below(place)
             value = self.places.node(place) if value is symbol else self.variants[value.cast(Symbol)][1]
             passed.append(symbol)
-        changed = self._apply(value, place.bound)
+        changed = self._apply(value, position, place.bound)
         if changed is value and value is self.places.node(place):
             return passed[0] if passed else value
         for symbol in reversed(passed):
