@@ -16,6 +16,7 @@ from scrub.rewrite.iterative import (
     spec_matcher,
 )
 from scrub.rewrite.matcher import Matcher, Regex
+from scrub.rewrite.matcher_text import matcher_text, parse_matcher
 from scrub.rewrite.modules import (
     apply_in_traversal,
     extract_symbols,
@@ -68,10 +69,12 @@ __all__ = [
     "get_unique",
     "inline_single_callsite",
     "iter_paths",
+    "matcher_text",
     "module_arg_matcher",
     "module_new_bind",
     "new_traversal",
     "not_through",
+    "parse_matcher",
     "partially_substitute",
     "push_down_modules",
     "remove_unused_inputs",

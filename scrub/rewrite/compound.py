@@ -6,7 +6,7 @@ merge into one, a depth window inside another goes, and the links of a chain bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from scrub.graph import Expr
 from scrub.rewrite.matcher import EVERYTHING, NOTHING, Matcher
@@ -185,21 +185,25 @@ def _in_order(matchers: Iterable[Matcher]) -> list[Matcher]:
     return sorted(matchers, key=repr)
 
 
-def _without_subsumed(states: Iterable[State]) -> set[State]:
+def _without_subsumed(states: Collection[State]) -> set[State]:
     """Without windows of depth that lie in another window on the same search."""
     kept = set(states)
-    windows = [state for state in kept if isinstance(state, Restrict)]
-    for small in windows if len(windows) > 1 else ():
-        if any(large in kept and large is not small and _covers(large, small) for large in windows):
-            kept.discard(small)
+    on_search: dict[object, list[Restrict]] = {}
+    for state in states:
+        if isinstance(state, Restrict):
+            inner, term_if_matches, _, _, early = state.key
+            on_search.setdefault((inner, term_if_matches, early), []).append(state)
+    for windows in on_search.values():
+        for small in windows if len(windows) > 1 else ():
+            if any(large in kept and large is not small and _covers(large, small) for large in windows):
+                kept.discard(small)
     return kept
 
 
 def _covers(large: Restrict, small: Restrict) -> bool:
-    inner, term_if_matches, start, end, early = large.key
-    inner_2, term_2, start_2, end_2, early_2 = small.key
-    if inner is not inner_2 or term_if_matches != term_2 or early != early_2:
-        return False
+    """Whether one of two windows on the same search covers the other."""
+    _, term_if_matches, start, end, _ = large.key
+    _, _, start_2, end_2, _ = small.key
     # one that ends at what it finds would end earlier if it began to find earlier
     is_earlier = start == start_2 if term_if_matches else start <= start_2
     return is_earlier and (end is None or (end_2 is not None and end_2 <= end))

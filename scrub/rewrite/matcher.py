@@ -29,7 +29,7 @@ class Regex:
     def __post_init__(self) -> None:
         try:
             _compiled(self.pattern)
-        except (re.error, TypeError) as error:
+        except (re.error, TypeError, OverflowError, RecursionError) as error:
             raise ConstructionError(
                 f"Regex: {self.pattern!r} is malformed: {error}", found=self.pattern, hint="see Python's re module"
             ) from error
@@ -160,12 +160,12 @@ class Matcher:
         if self.rule == "not":
             return f"~{self.parts[0]!r}"
         if self.rule == "all":
-            return f"Matcher.all({', '.join(map(repr, self.parts))})"
+            return f"Matcher.all({', '.join(sorted(map(repr, self.parts)))})"
         return f"Matcher({self.conditions_text()})"
 
     def conditions_text(self) -> str:
-        """The conditions as they stand between the parentheses of `Matcher(...)`."""
-        return (", ".join(map(_show, self.parts)) or "False") if self.rule == "any" else repr(self)
+        """The conditions as they stand between the parentheses of `Matcher(...)`, sorted, so equal ones print alike."""
+        return (", ".join(sorted(map(_show, self.parts))) or "False") if self.rule == "any" else repr(self)
 
     def argument_text(self) -> str:
         """How to write it where a matcher is expected: the condition itself if it is only one."""
