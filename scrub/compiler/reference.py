@@ -111,7 +111,8 @@ def check_bound(expr: Expr, given: Container[Expr]) -> None:
     """Raise an `UnboundSymbolError` that shows the way to a free symbol that is not given."""
     unbound = [symbol for symbol in expr.free_symbols if symbol not in given]
     if unbound:
-        path = get_paths(expr, unbound[0], see_through=True)[unbound[0]]
+        paths = get_paths(expr, unbound[0], see_through=True) or get_paths(expr, unbound[0])  # of unused arguments
+        path = paths[unbound[0]]
         raise UnboundSymbolError(
             f"cannot evaluate {expr!r}: {len(unbound)} unbound symbols, the first is {unbound[0].name!r}",
             nodes=[*unbound[:10], *path[:-1][-4:]],

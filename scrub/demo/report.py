@@ -19,7 +19,7 @@ from scrub.view import Interval, attention_plot, interval_plot, page, reads, tab
 
 HEADER = ("hypothesis", "claim", "loss", "loss recovered", "samples", "seconds")
 _PASSAGE = 48  # tokens shown
-_UNFOLDED = Regex(r"^(t\.|b1$|a1|loss_on|final|a\.)")
+_UNFOLDED = Regex(r"^(t.|b1$|a1|loss_on|final|a.)")
 
 
 def table_rows(result: DemoResult) -> list[tuple[str, ...]]:

@@ -20,11 +20,11 @@ from scrub.rewrite import Matcher, Regex, bind, bind_sizes, partially_substitute
 SplitConfig = Literal["full"] | set[int] | Mapping[int, Sequence[HeadGroup]]
 _WEIGHTS_OF_THE_WHOLE = ("t.w.", "t.b.")
 _BLOCK, _ATTENTION = Regex(r"^b\d+$"), Regex(r"^a\d+$")
-_READER = Regex(r"^([am]\d+(\.norm)?|b\d+(\.mid_norm)?|final\.norm|t\.(first|projected_out|logits(\.lin)?))$")
+_READER = Regex(r"^([am]\d+(.norm)?|b\d+(.mid_norm)?|final.norm|t.(first|projected_out|logits(.lin)?))$")
 _READS = {"ln.input", "a.input", "m.input"}
-_STREAM = Matcher(Regex(r"^(t\.input|b\d+(\.mid(_norm)?)?)$"))
-_RESIDUAL = Regex(r"\.resid$")
-_PART_OF_BLOCK = Regex(r"^([am]\.(norm|p_bias|out_norm)|b\.(mid(_norm)?|out))$")
+_STREAM = Matcher(Regex(r"^(t.input|b\d+(.mid(_norm)?)?)$"))
+_RESIDUAL = Regex(r".resid$")
+_PART_OF_BLOCK = Regex(r"^([am].(norm|p_bias|out_norm)|b.(mid(_norm)?|out))$")
 
 
 class To(IntEnum):

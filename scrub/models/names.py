@@ -132,8 +132,8 @@ class ComponentNames:
         if match is None:
             return IterativeMatcher(ours)
         part, number, rest = match.groups()
-        own_layer = Regex(rf"^[abm]{number}(\.|$)")
-        elsewhere = Regex(rf"^[abm](?!{number}(\.|$))\d+(\.|$)|^t\.input$")
+        own_layer = Regex(rf"^[abm]{number}(.|$)")
+        elsewhere = Regex(rf"^[abm](?!{number}(.|$))\d+(.|$)|^t.input$")
         inside = IterativeMatcher(own_layer).chain(restrict(f"{part}{rest or ''}", term_early_at=elsewhere))
         return IterativeMatcher(ours) | inside
 

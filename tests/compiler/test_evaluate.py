@@ -131,3 +131,10 @@ def test_shared_values_live_until_their_last_use(computed: list[tuple[str | None
     alive = dict(computed)
     assert alive["late"] == ["early", "middle2"]
     assert alive["last"] == ["late"]
+
+
+def test_an_unbound_symbol_in_an_argument_that_no_body_uses_is_named() -> None:
+    parameter, x = (rc.Symbol.new_from_name((), name) for name in ("s", "x"))
+    spec = rc.ModuleSpec(rc.Scalar(1.0).add(rc.Scalar(2.0)), [parameter], allow_unused=True)
+    with pytest.raises(rc.UnboundSymbolError, match="'x'"):
+        rc.evaluate(rc.Module(spec, "m", s=x))

@@ -128,6 +128,17 @@ def test_what_a_model_has_not_is_not_named() -> None:
     assert rc.models.load(Variant("vit", "base").config()).names.translate("t.logits", "transformer_lens") is None
 
 
+def test_layer_1_is_not_layer_10() -> None:
+    from transformers import GPT2Config
+
+    model = rc.models.load(GPT2Config(n_layer=11, n_head=2, n_embd=8, n_positions=8, vocab_size=11))
+    split = rc.configure_transformer(model.lower(seq_len=4)["t.bind_w"], split_by_head_config="full")
+    of_layer_1 = model.names.matcher("a1.comb_v")
+    above = rc.restrict("a10.h0", term_if_matches=True).chain(rc.restrict(of_layer_1, term_early_at={"a.norm", "b9"}))
+    assert split.are_any_found(of_layer_1, see_through=True)
+    assert not split.are_any_found(above, see_through=True)
+
+
 def test_names_of_weights_and_unknown_names() -> None:
     names = rc.models.load(Variant("gpt2", "base").config()).names
     assert names.ours("transformer.h.1.mlp.c_fc.weight") == names.ours("blocks.1.mlp.W_in") == "m1.w.in"

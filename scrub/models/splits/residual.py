@@ -72,7 +72,7 @@ def components_per_reader(
 
     Args:
         expr: the model.
-        readers: finds the calls, such as `Regex(r"^(a\\d+|m\\d+|final)\\.norm$")`.
+        readers: finds the calls, such as `Regex(r"^(a\\d+|m\\d+|final).norm$")`.
         input_name: the parameter that takes the residual stream; the only one whose name ends with ".input" if not
             given.
         keep: sums not to open, as for `flatten_residual`.
