@@ -19,8 +19,10 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright
 
-zoo: $(VENV)/.installed  ## train the shipped model again, about an hour on two cores
+zoo: $(VENV)/.installed  ## train the models that ship again, more than an hour on two cores, and study the second
 	$(BIN)/python -m zoo.train_attn_only_2l
+	$(BIN)/python -m zoo.train_parens --seeds 0 1 2 3
+	$(BIN)/python -m zoo.parens_study
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 

@@ -18,6 +18,7 @@ from benchmarks.demo_rows import demo
 from benchmarks.forward import compiling, forward, llama, memory
 from benchmarks.gradients import gradients
 from benchmarks.loading import loading
+from benchmarks.scrubbing import scrubbing
 from benchmarks.setting import Setting
 from benchmarks.timing import CLOCKS, Row
 from benchmarks.variants import every_head, many, path_scrub
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "memory": memory,
     "compiling": compiling,
     "loading": loading,
+    "scrubbing": scrubbing,
 }
 
 

@@ -6,7 +6,6 @@ expression are the notebook's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,27 +21,8 @@ from scrub.graph import (
     Tag,
     uniform,
 )
-from scrub.models import (
-    ShippedModel,
-    To,
-    configure_transformer,
-    negative_log_likelihood,
-    split_keys,
-)
-from scrub.rewrite import IterativeMatcher
-
-
-@dataclass(frozen=True)
-class Heads:
-    """The heads under study.
-
-    Attributes:
-        previous_token: the layer-0 head that attends to the previous token most.
-        induction: the layer-1 heads whose prefix-matching score is above the threshold.
-    """
-
-    previous_token: int
-    induction: tuple[int, ...]
+from scrub.models import ShippedModel, negative_log_likelihood
+from scrub.tasks.induction import Heads, split_heads_under_study
 
 
 @dataclass(frozen=True)
@@ -90,25 +70,3 @@ def build_experiment(model: ShippedModel, sequences: torch.Tensor, heads: Heads)
     on_candidates = Einsum((losses, (0,)), (candidate, (0,)), out_axes=(0,), name="loss_on_candidates")
     by_position = Cumulant(on_candidates, name="t.expected_loss_by_seq")
     return Experiment(by_position.mean(name="t.expected_loss", scalar_name="recip_seq"), tokens, other, heads)
-
-
-def split_heads_under_study(bind_w: Expr, heads: Heads, n_heads: int) -> Expr:
-    """`a0.prev`, `a0.not_prev`, `a1.ind`, `a1.not_ind`; and what `a0.prev` reads from the previous position, apart."""
-    by_head = configure_transformer(
-        bind_w,
-        to=To.ATTN_HEAD_MLP_NORM,
-        split_by_head_config={
-            0: [(heads.previous_token, "prev"), (_others([heads.previous_token], n_heads), "not_prev")],
-            1: [(list(heads.induction), "ind"), (_others(heads.induction, n_heads), "not_ind")],
-        },
-        use_pull_up_head_split=True,
-        check_valid=True,
-    )
-    seq_len = by_head.shape[0]
-    previous = torch.ones(seq_len, seq_len).tril(-1).triu(-1)
-    split = split_keys({"prev_pos": previous, "other_pos": 1 - previous})
-    return by_head.update(IterativeMatcher("a0.prev").chain("a.comb_v"), split)
-
-
-def _others(chosen: Sequence[int], n_heads: int) -> list[int]:
-    return [head for head in range(n_heads) if head not in chosen]

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scrub.demo.experiment import Experiment, Heads, build_experiment
+from scrub.demo.experiment import Experiment, build_experiment
 from scrub.demo.hypotheses import BASELINE, HYPOTHESES, ORIGINAL, Hypothesis
 from scrub.graph import Expr
 from scrub.models import ShippedModel, load_shipped
 from scrub.models.stdlib_text import held_out_note, held_out_sequences
 from scrub.sampling import Estimate, Estimates, estimate, loss_recovered
+from scrub.tasks.induction import heads_under_study as demo_heads
 
 MODEL = "attn_only_2l"
 
@@ -58,12 +59,6 @@ class DemoResult:
     def tokens_per_second(self) -> float:
         """Tokens of all rows together, by wall time."""
         return len(self.rows) * self.n * self.seq_len / self.seconds
-
-
-def demo_heads(model: ShippedModel) -> Heads:
-    """The heads that the training script's scores single out."""
-    induction = tuple(head for layer, head in model.info["induction_heads"] if layer == 1)
-    return Heads(model.info["previous_token_head"][1], induction)
 
 
 def run_demo(

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import cast
 
 import numpy as np
 import torch
 
 from scrub.graph import DatasetError, HypothesisError
-from scrub.hypothesis.distinct import distinct
 from scrub.hypothesis.source import Source
 from scrub.hypothesis.streams import Stream
-from scrub.sampling.draws import uniforms
 
 
 class FewRowsWarning(UserWarning):
@@ -58,10 +57,11 @@ class Classes:
         values = values.detach().cpu()
         if values.is_floating_point() and bool(values.isnan().any()):
             raise DatasetError(f"the condition {name!r} is NaN on some rows, which equals nothing", found="NaN")
-        flat = values.reshape(len(values), -1)
-        found = distinct(flat)
-        counts = torch.bincount(found.inverse[: source.size], minlength=len(found.values))
-        return cls(str(name), found.inverse, found.values.reshape(-1, *values.shape[1:]), counts, source.size)
+        unique = cast(Callable[..., tuple[torch.Tensor, torch.Tensor]], torch.unique)
+        options = {"dim": 0} if values.ndim > 1 else {}
+        found, of_row = unique(values, return_inverse=True, **options)
+        counts = torch.bincount(of_row[: source.size], minlength=len(found))
+        return cls(str(name), of_row, found, counts, source.size)
 
     @classmethod
     def single(cls, source: Source) -> Classes:
@@ -70,10 +70,10 @@ class Classes:
 
     def draw(self, given: torch.Tensor, stream: Stream, pool: int | None) -> torch.Tensor:
         """For each given row one of its class, uniform with replacement; from at most `pool` rows of each class."""
-        of_given = self.of_row[given]
-        counts = self.counts[of_given]
-        if bool((counts == 0).any()):
-            value = _plain(self.values[of_given[counts == 0][0]])
+        of_given = self.of_row.numpy()[given.numpy()]
+        counts: np.ndarray = self.counts.numpy()[of_given]
+        if not counts.all():
+            value = _plain(self.values[int(of_given[counts == 0][0])])
             raise HypothesisError(
                 f"no row of the dataset has {self.name!r} equal to {value}, as a reference has",
                 expected=value,
@@ -81,30 +81,35 @@ class Classes:
                 hint="draw references and rows from one dataset, or choose a coarser condition",
             )
         if pool is None:
-            order, starts = self._ordered("")
+            order, starts = self._ordered
         else:
-            order, starts = self._ordered(f"{stream.seed} {stream.key} pool")
-            counts = counts.clamp(max=pool)
-        return order[starts[of_given] + stream.below(counts)]
+            order, starts = _pools(self, Stream(stream.seed, stream.key, 0, 0), pool)
+            counts = counts.clip(max=pool)
+        return torch.from_numpy(order[starts[of_given] + stream.below(torch.from_numpy(counts)).numpy()])
+
+    @cached_property
+    def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
+        """Drawable rows, those of a class side by side, and where each class starts."""
+        order = np.argsort(self.of_row[: self.size].numpy(), kind="stable")
+        return order, np.cumsum(self.counts.numpy()) - self.counts.numpy()
 
     def probabilities(self, given: torch.Tensor) -> torch.Tensor:
         """float64 [n, rows]: uniform over the drawable rows of the class of each given row."""
         same = self.of_row[given][:, None] == self.of_row[None, :]
         same[:, self.size :] = False
-        return same / same.sum(1, keepdim=True).clamp_min(1)
-
-    def _ordered(self, shuffled_by: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return _ordered(self, shuffled_by)
+        return same.double() / same.sum(1, keepdim=True).clamp_min(1)
 
 
-@lru_cache(maxsize=64)
-def _ordered(classes: Classes, shuffled_by: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Drawable rows, those of a class side by side, and where each class starts."""
+@lru_cache(maxsize=256)
+def _pools(classes: Classes, stream: Stream, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Some drawable rows of each class, at most `size`, side by side, and where each class starts."""
     of_row = classes.of_row[: classes.size].numpy()
-    within = uniforms(shuffled_by, 0, classes.size) if shuffled_by else np.arange(classes.size)
-    order = np.lexsort((within, of_row))
-    starts = torch.cumsum(classes.counts, 0) - classes.counts
-    return torch.from_numpy(order), starts
+    order = np.lexsort((stream.constants("pool", classes.size), of_row))
+    counts = classes.counts.numpy()
+    starts = np.cumsum(counts) - counts
+    is_kept = np.arange(classes.size) - starts[of_row[order]] < size
+    kept = counts.clip(max=size)
+    return order[is_kept], np.cumsum(kept) - kept
 
 
 def check_sizes(classes: Classes, *, node: str, few: int) -> None:

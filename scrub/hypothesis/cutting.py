@@ -17,7 +17,7 @@ from scrub.hypothesis.distinct import distinct, distinct_tuples
 from scrub.hypothesis.scrubbed import Read, Scrubbed
 from scrub.hypothesis.slots import Slot
 from scrub.hypothesis.stages import Cut, Rows, Stage
-from scrub.rewrite import bind, substitute_all_modules
+from scrub.rewrite import substitute_all_modules
 
 _WORTH_IT = 0.8
 """A stage is cut out if it is computed at most this share of the times that it is read."""
@@ -35,13 +35,14 @@ def cut_into_stages(scrubbed: Scrubbed, rows: Rows, *, num_rows: int, num_refere
     expr = substitute_all_modules(scrubbed.expr)
     order = list(postorder([expr]))
     slots_of = _SlotsOf(scrubbed.reads)
-    single = _single_cuts(expr, order, slots_of)
-    clusters = _clusters(single, scrubbed.reads, rows, num_references, num_rows)
-    cutting = _Cutting(scrubbed, slots_of)
+    frontier = _frontier(expr, order, slots_of)
+    templates = _templates(expr, frontier, scrubbed.reads)
+    clusters = _clusters(templates, frontier, rows, num_references, num_rows)
+    cutting = _Cutting(scrubbed, slots_of, frontier, templates)
     for cluster in clusters:
         cutting.add_single(cluster)
-    chosen = {slots for slots in _tuples(expr, order, slots_of) if _share(slots, rows) <= _WORTH_IT}
-    return cutting.finish(expr, order, chosen)
+    tuples = [slots for slots in dict.fromkeys(frontier.values()) if len(slots) > 1]
+    return cutting.finish(expr, {slots for slots in tuples if _share(slots, rows) <= _WORTH_IT})
 
 
 class _SlotsOf:
@@ -69,16 +70,14 @@ def _frontier(expr: Expr, order: Sequence[Expr], slots_of: _SlotsOf) -> dict[Exp
     return found
 
 
-def _single_cuts(expr: Expr, order: Sequence[Expr], slots_of: _SlotsOf) -> dict[Slot, list[Expr]]:
-    cuts: dict[Slot, list[Expr]] = {}
-    for node, slots in _frontier(expr, order, slots_of).items():
-        if len(slots) == 1:
-            cuts.setdefault(slots[0], []).append(node)
-    return cuts
-
-
-def _tuples(expr: Expr, order: Sequence[Expr], slots_of: _SlotsOf) -> list[tuple[Slot, ...]]:
-    return [s for s in dict.fromkeys(_frontier(expr, order, slots_of).values()) if len(s) > 1]
+def _templates(expr: Expr, frontier: Mapping[Expr, tuple[Slot, ...]], reads: Mapping[Symbol, Read]) -> dict[Expr, Expr]:
+    """The nodes of the frontier that read one draw, about any draw: equal where the same is computed for several."""
+    about_any: dict[Expr, Expr] = {}
+    for symbol, read in reads.items():
+        about_any[symbol] = Symbol(symbol.shape, uuid_from_name(f"{read.name} of any row"), symbol.name)
+    single = [node for node, slots in frontier.items() if len(slots) == 1]
+    made = rebuild(single, lambda node, children: about_any.get(node) or node.with_children(children))
+    return {node: made[node] for node in single}
 
 
 def _share(slots: tuple[Slot, ...], rows: Rows) -> float:
@@ -105,15 +104,21 @@ class Cluster:
 
 
 def _clusters(
-    cuts: Mapping[Slot, Sequence[Expr]], reads: Mapping[Symbol, Read], rows: Rows, num_references: int, num_rows: int
+    templates: Mapping[Expr, Expr],
+    frontier: Mapping[Expr, tuple[Slot, ...]],
+    rows: Rows,
+    num_references: int,
+    num_rows: int,
 ) -> list[Cluster]:
     """Which draws to compute together: those that need much the same, on much the same rows."""
     costs = _Costs()
     clusters: list[Cluster] = []
     direct: dict[Slot, float] = {}
-    for slot, nodes in cuts.items():
-        templates = dict.fromkeys(template_of(node, reads) for node in nodes)
-        mine = Cluster([slot], templates, distinct(rows[slot]).values, costs(templates))
+    needed: dict[Slot, dict[Expr, None]] = {}
+    for node, template in templates.items():
+        needed.setdefault(frontier[node][0], {})[template] = None
+    for slot, wanted in needed.items():
+        mine = Cluster([slot], wanted, distinct(rows[slot]).values, costs(wanted))
         direct[slot] = float(num_references) * mine.cost
         for other in clusters:
             joined = _joined(mine, other, costs)
@@ -158,66 +163,79 @@ class _Costs:
         return self._of[node]
 
 
-_ANY = "any row"
-
-
-def template_of(node: Expr, reads: Mapping[Symbol, Read]) -> Expr:
-    """An expression that reads one draw, about any draw: equal for all draws for which the same is computed."""
-    return bind(node, {s: _symbol_of_any(s, reads[s].name) for s in node.free_symbols})
-
-
-def _symbol_of_any(symbol: Symbol, name: str) -> Symbol:
-    return Symbol(symbol.shape, uuid_from_name(f"{name} of {_ANY}"), symbol.name)
-
-
 class _Cutting:
     """Cuts a model into stages, lower ones first."""
 
-    def __init__(self, scrubbed: Scrubbed, slots_of: _SlotsOf) -> None:
+    def __init__(
+        self,
+        scrubbed: Scrubbed,
+        slots_of: _SlotsOf,
+        frontier: Mapping[Expr, tuple[Slot, ...]],
+        templates: Mapping[Expr, Expr],
+    ) -> None:
         self.reads = dict(scrubbed.reads)
-        self.slots_of = slots_of
+        self.slots_of, self.frontier, self.templates = slots_of, frontier, templates
         self.stages: list[Stage] = []
         self.cuts: dict[Symbol, Cut] = {}
-        self._clusters: dict[Slot, tuple[Stage, list[Expr]]] = {}
+        self._clusters: dict[Slot, tuple[Stage, dict[Expr, int]]] = {}
 
     def add_single(self, cluster: Cluster) -> None:
         """A stage for a cluster of draws."""
-        templates = list(cluster.templates)
-        names = {symbol: _symbol_of_any(symbol, read.name) for symbol, read in self.reads.items()}
-        about = {any_: Read(self.reads[s].name, cluster.slots[0]) for s, any_ in names.items()}
-        label = ", ".join(slot.label for slot in cluster.slots[:3]) + (", ..." if len(cluster.slots) > 3 else "")
-        stage = Stage(label, templates, [(slot,) for slot in cluster.slots], about, {})
+        numbers = {template: i for i, template in enumerate(cluster.templates)}
+        about: dict[Symbol, Read] = {}
+        for node, template in self.templates.items():
+            if template in numbers:
+                names = [self.reads[symbol].name for symbol in node.free_symbols]
+                about |= {
+                    symbol: Read(name, cluster.slots[0])
+                    for symbol, name in zip(template.free_symbols, names, strict=True)
+                }
+        stage = Stage(_label(cluster.slots, ", "), list(numbers), [(slot,) for slot in cluster.slots], about, {})
         self.stages.append(stage)
         for slot in cluster.slots:
-            self._clusters[slot] = (stage, templates)
+            self._clusters[slot] = (stage, numbers)
 
-    def finish(self, expr: Expr, order: Sequence[Expr], chosen: set[tuple[Slot, ...]]) -> tuple[list[Stage], Cut]:
-        """The stages, and where the result is found."""
-        frontier = _frontier(expr, order, self.slots_of)
+    def finish(self, expr: Expr, chosen: set[tuple[Slot, ...]]) -> tuple[list[Stage], Cut]:
+        """The stages, and where the result is found; those of several draws for these tuples."""
+        joint: dict[tuple[Slot, ...], dict[Expr, Symbol]] = {slots: {} for slots in chosen}
+        instead: dict[Expr, Symbol] = {}  # of what is cut out, for what reads other draws than it does
 
-        def cut(node: Expr, children: tuple[Expr, ...]) -> Expr:
-            slots = frontier.get(node, ())
-            if len(slots) == 1 and slots[0] in self._clusters:
-                stage, templates = self._clusters[slots[0]]
-                return self._symbol(node, Cut(stage, templates.index(template_of(node, self.reads)), slots))
-            rebuilt = node.with_children(children)
-            if node is not expr and len(slots) > 1 and slots in chosen:
-                return self._symbol(node, self._stage(rebuilt, slots))
-            return rebuilt
+        def cut(node: Expr, rebuilt: tuple[Expr, ...]) -> Expr:
+            mine = self.slots_of(node)
+            children = [
+                instead[old] if old in instead and self.slots_of(old) != mine else new
+                for old, new in zip(node.children, rebuilt, strict=True)
+            ]
+            result = node.with_children(children)
+            slots = self.frontier.get(node, ())
+            if slots in joint and node is not expr:
+                instead[node] = joint[slots].setdefault(result, _value_of(node))
+            elif len(slots) == 1 and slots[0] in self._clusters:
+                stage, numbers = self._clusters[slots[0]]
+                instead[node] = _value_of(node)
+                self.cuts[instead[node]] = Cut(stage, numbers[self.templates[node]], slots)
+            return result
 
         last = rebuild([expr], cut)[expr]
-        if isinstance(last, Symbol) and last in self.cuts:
-            return self.stages, self.cuts[last]
-        result = self._stage(last, self.slots_of(expr))
-        return self.stages, result
+        if expr in instead:
+            return self.stages, self.cuts[instead[expr]]
+        for slots in sorted(joint, key=lambda slots: (len(slots), slots)):  # what reads less comes first
+            if joint[slots]:
+                stage = self._stage(list(joint[slots]), slots, is_worth_it=True)
+                for i, symbol in enumerate(joint[slots].values()):
+                    self.cuts[symbol] = Cut(stage, i, slots)
+        slots = self.frontier[expr]
+        return self.stages, Cut(self._stage([last], slots, is_worth_it=slots in chosen), 0, slots)
 
-    def _stage(self, rebuilt: Expr, slots: tuple[Slot, ...]) -> Cut:
-        label = " and ".join(slot.label for slot in slots[:3]) + (", ..." if len(slots) > 3 else "")
-        stage = Stage(label, [rebuilt], [slots], self.reads, self.cuts)
+    def _stage(self, exprs: Sequence[Expr], slots: tuple[Slot, ...], *, is_worth_it: bool) -> Stage:
+        stage = Stage(_label(slots, " and "), exprs, [slots], self.reads, self.cuts, skip_equal=is_worth_it)
         self.stages.append(stage)
-        return Cut(stage, 0, slots)
+        return stage
 
-    def _symbol(self, node: Expr, cut: Cut) -> Symbol:
-        symbol = Symbol(node.shape, uuid_from_name(f"value of {node.digest}"), node.name)
-        self.cuts[symbol] = cut
-        return symbol
+
+def _value_of(node: Expr) -> Symbol:
+    return Symbol(node.shape, uuid_from_name(f"value of {node.digest}"), node.name)
+
+
+def _label(slots: Sequence[Slot], separator: str) -> str:
+    return separator.join(slot.label for slot in slots[:3]) + (", ..." if len(slots) > 3 else "")

@@ -10,6 +10,7 @@ import xxhash
 
 from scrub.graph import DatasetError
 from scrub.graph.frozen_tensor import FrozenTensor
+from scrub.hypothesis.distinct import taken
 
 
 class Dataset:
@@ -87,8 +88,8 @@ class Dataset:
                 expected=f"0 to {self.num_rows - 1}",
                 found=int(outside[0]),
             )
-        taken = {name: value[index.to(value.device)] for name, value in self.arrays.items()}
-        return Dataset(taken, inputs=self.inputs, name=self.name)
+        arrays = {name: taken(value, index) for name, value in self.arrays.items()}
+        return Dataset(arrays, inputs=self.inputs, name=self.name)
 
     def with_arrays(self, arrays: Mapping[str, torch.Tensor]) -> Dataset:
         """With further arrays, or others in place of those of the same name; inputs stay the same."""
@@ -118,7 +119,7 @@ def concatenated(datasets: Iterable[Dataset]) -> Dataset:
     if not others:
         return first
     for other in others:
-        for name in set(first.names).intersection(other.names) | set(first.inputs):
+        for name in [name for name in first.names if name in other or name in first.inputs]:
             mine, theirs = first[name], other[name]
             if (mine.shape[1:], mine.dtype) != (theirs.shape[1:], theirs.dtype):
                 raise DatasetError(

@@ -26,8 +26,10 @@ class Evaluator:
         data: rows that draws are about.
         rows: draws, such as those of the first batch, to see how often they coincide.
         num_references: how many there will be in all; draws are expected to coincide as in `rows`.
-        batch_size: how many pairs are computed at a time. It changes no number beyond rounding.
-        max_bytes: of values that are kept for later batches.
+        batch_size: how many pairs are computed at a time; more, where all their values fit in `batch_bytes`. It
+            changes no number beyond rounding.
+        batch_bytes: how much may be computed at a time, however many pairs that is.
+        max_bytes: of values that are kept, for what reads them and for later batches.
 
     Attributes:
         work: how much was computed so far.
@@ -41,9 +43,10 @@ class Evaluator:
         *,
         num_references: int,
         batch_size: int = 256,
+        batch_bytes: int = 2**24,
         max_bytes: int = 2**30,
     ) -> None:
-        self.data, self.batch_size, self.max_bytes = data, batch_size, max_bytes
+        self.data, self.batch_size, self.batch_bytes, self.max_bytes = data, batch_size, batch_bytes, max_bytes
         self.work = Work()
         self.stages, self._result = cut_into_stages(
             scrubbed, rows, num_rows=data.num_rows, num_references=num_references
@@ -51,10 +54,18 @@ class Evaluator:
 
     def run(self, rows: Rows) -> torch.Tensor:
         """The output for each reference, [n, *shape]."""
-        for stage in self.stages:
-            nbytes = sum(expr.numel * (expr.dtype or torch.float64).itemsize for expr in stage.exprs)
-            most_kept = max(1, self.max_bytes // max(1, int(nbytes) * len(self.stages)))
-            stage.prepare(rows, self.data, self.work, batch_size=self.batch_size, most_kept=most_kept)
         n = len(next(iter(rows.values())))
         self.work.references += n
-        return self._result.stage.look_up(self._result, torch.arange(n))
+        for_one = sum(stage.nbytes * len(stage.readers) for stage in self.stages)
+        at_once = max(1, self.max_bytes // max(1, for_one))
+        if n <= at_once:
+            return self._run(rows)
+        starts = range(0, n, at_once)
+        return torch.cat([self._run({s: r[at : at + at_once] for s, r in rows.items()}) for at in starts])
+
+    def _run(self, rows: Rows) -> torch.Tensor:
+        for stage in self.stages:
+            size = max(self.batch_size, self.batch_bytes // max(1, stage.nbytes_inside))
+            most_kept = max(1, self.max_bytes // max(1, stage.nbytes * len(self.stages)))
+            stage.prepare(rows, self.data, self.work, batch_size=size, most_kept=most_kept)
+        return self._result.stage.look_up(self._result, torch.arange(len(next(iter(rows.values())))))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from scrub.graph import Expr, HypothesisError
 from scrub.hypothesis.dataset import Dataset
-from scrub.hypothesis.evaluation import Evaluator
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.interpretation import Correspondence
 from scrub.hypothesis.metrics import Metric, output
-from scrub.hypothesis.result import Result, Running
+from scrub.hypothesis.repeats import SeedRuns
+from scrub.hypothesis.result import Result
+from scrub.hypothesis.running import PartialResultWarning, Running, Setting, checked_targets
 from scrub.hypothesis.scrubbed import scrub
 from scrub.hypothesis.slots import REFERENCE, Slot
 from scrub.hypothesis.source import Source
 from scrub.hypothesis.streams import Stream
+from scrub.hypothesis.variance import VarianceSplit, split_of
 
 Progress = Callable[[int, int], None]
 """Called with (references done, references in all)."""
@@ -109,16 +114,18 @@ class Experiment:
         seed: int = 0,
         reference_seed: int | None = None,
         draws: Mapping[str, torch.Tensor] | None = None,
-        target_stderr: float | None = None,
+        target_stderr: float | Mapping[str, float] | None = None,
         keep_draws: bool = False,
+        file: str | Path | None = None,
+        partial: bool = True,
         batch_size: int = 256,
         step: int = 4096,
         progress: Progress | None = None,
     ) -> Result:
         """Estimate the metrics from n references, each with draws of its own.
 
-        The same seed gives the same numbers for any `batch_size` and `step`; references of one seed are the same for
-        all hypotheses on a dataset, so that differences of losses are paired.
+        The same seed gives the same numbers for any `batch_size` and `step`, up to rounding; references of one seed
+        are the same for all hypotheses on a dataset, so that differences of losses are paired.
 
         Args:
             n: number of references; with `target_stderr`, the most.
@@ -126,30 +133,89 @@ class Experiment:
             reference_seed: of the references, if another.
             draws: rows by label ("reference", "head", "head/other": see `Slot.label`), int64 [n], to use in place of
                 draws; what is not in it is drawn, given these.
-            target_stderr: stop once the standard error of the first metric is at most this.
+            target_stderr: stop after the step at which the standard error of the first metric, or of each metric by
+                name, is at most this.
             keep_draws: whether the result holds the rows of all draws.
-            batch_size: how many references are computed at a time.
+            file: where each step is kept as soon as it is complete. The same call again goes on from there, to the same
+                numbers (up to rounding, where a step computes values that an earlier one had kept); with a larger n it
+                extends the run. `Result.load` reads the file at any time.
+            partial: without a file, return what complete steps tell when interrupted (Ctrl-C), with a
+                `PartialResultWarning`. Else the interrupt is raised.
+            batch_size: how many references are computed at a time; more where they take little memory.
             step: how many are drawn at a time: the more, the more draws coincide, and the more memory they take.
             progress: called with (references done, n).
+
+        Raises:
+            FileError: the file is of another run (it says what differs), or it is damaged.
         """
-        supplied = self._supplied(draws or {}, n)
+        targets = checked_targets(target_stderr, list(self.metrics))
+        running = self.start(
+            n,
+            seed=seed,
+            reference_seed=reference_seed,
+            draws=draws,
+            keep_draws=keep_draws,
+            file=file,
+            batch_size=batch_size,
+            step=step,
+        )
+        try:
+            while running.n < n and not (targets and running.has_reached(targets)):
+                running.advance()
+                if progress is not None:
+                    progress(running.n, n)
+        except KeyboardInterrupt:
+            if file is not None or not partial or not running.n:
+                raise
+            warnings.warn(PartialResultWarning(running.n, n), stacklevel=2)
+        return running.result()
+
+    def start(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        reference_seed: int | None = None,
+        draws: Mapping[str, torch.Tensor] | None = None,
+        keep_draws: bool = False,
+        file: str | Path | None = None,
+        batch_size: int = 256,
+        step: int = 4096,
+    ) -> Running:
+        """A run that is taken step by step: `advance()` while `n` is less, `result()` at any time; as for `run`."""
+        for name, value, least in (("n", n, 0), ("batch_size", batch_size, 1), ("step", step, 1)):
+            if value < least:
+                raise HypothesisError(f"{name} is {value}", expected=f"at least {least}", found=value)
         reference_seed = seed if reference_seed is None else reference_seed
-        running = Running(self, n, target_stderr=target_stderr, keep_draws=keep_draws)
-        evaluator: Evaluator | None = None
-        for start in range(0, n, step):
-            stop = min(start + step, n)
-            at = supplied.get(REFERENCE.label)
-            references = self.references(start, stop, seed=reference_seed) if at is None else at[start:stop]
-            rows = self.draw(references, seed=seed, start=start, supplied=supplied)
-            evaluator = evaluator or Evaluator(
-                self.scrubbed, self.source.data, rows, num_references=n, batch_size=batch_size
-            )
-            running.add(rows, self.measure(evaluator.run(rows), references))
-            if progress is not None:
-                progress(stop, n)
-            if running.is_done:
-                break
-        return running.result(seed=seed, reference_seed=reference_seed, work=evaluator and evaluator.work)
+        supplied = self._supplied(draws or {}, n)
+        return Running(self, Setting(n, seed, reference_seed, supplied, keep_draws, batch_size, step), file=file)
+
+    def run_seeds(self, n: int, *, seeds: Sequence[int], reference_seed: int | None = None, **options: Any) -> SeedRuns:
+        """The run with each of several seeds: their spread, and what they say together.
+
+        Args:
+            n: references for each seed.
+            seeds: of draws, and of references.
+            reference_seed: of the references, if all seeds are to have the same ones.
+            options: further arguments of `run`.
+        """
+        return SeedRuns({seed: self.run(n, seed=seed, reference_seed=reference_seed, **options) for seed in seeds})
+
+    def variance_split(
+        self, n: int, *, repeats: int = 2, metric: str | None = None, seed: int = 0, **options: Any
+    ) -> VarianceSplit:
+        """How much of the variance of a metric comes from which references were drawn, how much from resampling.
+
+        Args:
+            n: number of references.
+            repeats: independent draws for each of them.
+            metric: the first one unless given.
+            seed: of the references; draws have seeds from this one on.
+            options: further arguments of `run`.
+        """
+        metric = next(iter(self.metrics)) if metric is None else metric
+        runs = [self.run(n, seed=seed + i, reference_seed=seed, **options) for i in range(repeats)]
+        return split_of([run.metric(metric) for run in runs], metric=metric, seed=seed)
 
     def _supplied(self, draws: Mapping[str, torch.Tensor], n: int) -> dict[str, torch.Tensor]:
         """Draws that were supplied, if they are rows for slots there are."""

@@ -22,7 +22,9 @@ class Hypothesis:
         name: for tables.
         unimportant: what shares a draw among what no child claims. "node" (the algorithm): all that is below one node
             shares one, and different nodes draw separately. "term": every unclaimed argument of something that leads
-            to a claimed place draws by itself. "shared": one draw for all nodes, that of the root.
+            to a claimed place draws by itself, and so does a claimed place of a node with children below which none
+            claims; the same argument at the same place is one term, on whatever paths it is come to. "shared": one
+            draw for all nodes, that of the root.
         handed_down: the datum that a child's condition is about. "drawn" (the algorithm): the one newly drawn for its
             parent. "original": the reference.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from scrub.graph import HypothesisError
@@ -11,6 +12,9 @@ from scrub.rewrite.iterative import IterativeMatcherIn
 
 corr_root_matcher = restrict(True, end_depth=1)
 """Finds the whole model, and nothing below: what the root of an interpretation corresponds to."""
+
+
+_NAME_OF_OTHERS = re.compile(r"/other(/\d+)?$")
 
 
 class InterpNode:
@@ -41,6 +45,13 @@ class InterpNode:
                     found=sampler,
                     hint="ExactSampler() is one; a function of a dataset goes into FuncSampler(function)",
                 )
+        if name == "reference" or _NAME_OF_OTHERS.search(name):
+            raise HypothesisError(
+                f"a node cannot be named {name!r}, that is the name of another draw",
+                expected='not "reference", and no "/other" at the end',
+                found=name,
+                hint="a node 'a' has the draws 'a' and 'a/other'; 'reference' is what the root is given",
+            )
         self.cond_sampler = cond_sampler
         self.name = name
         self.other_inputs_sampler = UncondSampler() if other_inputs_sampler is None else other_inputs_sampler

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
-
-from scrub.graph import Array, DatasetError, DiscreteVar, Expr, Symbol, postorder
+from scrub.graph import Array, DiscreteVar, Expr, Module, Scalar, Symbol, postorder
 from scrub.graph.rules import uuid_from_name
+from scrub.graph.walk import settle
+from scrub.hypothesis.checks import check_claims, check_inputs
 from scrub.hypothesis.claims import Carried, Claims
 from scrub.hypothesis.dataset import Dataset
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.slots import Slot, Slots
-from scrub.rewrite.places import At, SeenThrough
+from scrub.rewrite import bind
+from scrub.rewrite.places import At, Place, SeenThrough
 from scrub.rewrite.update import Update
 
 
@@ -75,114 +75,143 @@ def scrub(model: Expr, hypothesis: Hypothesis, data: Dataset) -> Scrubbed:
     """
     check_inputs(model, data)
     claims = Claims(model, hypothesis, data.inputs)
-    slots = Slots(hypothesis)
-    reads: dict[Symbol, Read] = {}
-
-    def replace(leaf: Expr, tag: tuple[int, int]) -> Expr:
-        owner, term = tag
-        read = Read(str(leaf.name), slots.read_below(claims.nodes[owner], term))
-        uuid = uuid_from_name(f"{read.name} of {read.slot}")
-        symbol = Symbol(leaf.shape, uuid, leaf.name)
-        reads[symbol] = read
-        return symbol
-
-    routes = _Routes(claims)
-    expr = Update(routes, replace).run(model, (claims.start[1], 0))
-    return Scrubbed(expr, reads, slots, claims)
+    check_claims(claims)
+    work = _Scrubbing(claims, Slots(hypothesis))
+    expr = work.run(model, claims.start[1])
+    reads = {symbol: read for symbol, read in work.reads.items() if symbol in expr.free_symbols}
+    return Scrubbed(without_unread(expr, reads), reads, work.slots, claims)
 
 
-State = tuple[Carried, int]
-"""What is carried down a path, and the number of the term it is in: 0 above all terms."""
+def without_unread(expr: Expr, reads: Container[Symbol]) -> Expr:
+    """With zeros for symbols that are only in arguments which no body uses."""
+    return bind(expr, {symbol: Scalar(0.0, symbol.shape) for symbol in expr.free_symbols if symbol not in reads})
+
+
+State = Carried | Slot
+"""What is carried down a path: what the claims' walk carries; the slot to read, where nothing is claimed below."""
 
 
 class _Routes(SeenThrough):
-    """Walks as the claims do, and finds inputs, tagged with whom they belong to and the term they are in.
+    """Walks as the claims do, and finds the places below which nothing is claimed, tagged with the slot to read there.
 
-    A term is an argument below which nothing is claimed, of something that leads to a claim.
+    A *term* is an argument below which nothing is claimed, of something that leads to a claim; or a claimed place below
+    which nothing is. It is told from others by the node that owns it and its place, on whatever paths that is come to.
     """
 
-    def __new__(cls, claims: Claims) -> _Routes:
+    def __new__(cls, claims: Claims, slots: Slots) -> _Routes:
         return object.__new__(cls)
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, slots: Slots) -> None:
         super().__init__()
-        self._claims = claims
-        self._terms: dict[object, int] = {}
+        self._claims, self._slots = claims, slots
+        self._terms: dict[int, dict[object, int]] = {}
 
-    def root(self, expr: Expr) -> At:
+    def root(self, expr: Expr) -> Place:
         return self._claims.start[0]
 
-    def below(self, place: At) -> tuple[At, ...]:
+    def below(self, place: At) -> tuple[Place, ...]:
         return self._claims.places.below(place)
 
-    def tag(self, position: tuple[At, Any]) -> tuple[int, int]:
-        place, (carried, term) = position
-        step = self._claims.steps[place, carried]
-        return step.owner, self._term((place, carried)) if step.claimed else term
+    def tag(self, position: tuple[At, Any]) -> tuple[Place, Slot]:
+        place, state = position
+        if isinstance(state, Slot):
+            return place, state
+        return place, self._slot(self._claims.steps[place, state].owner, place)
 
     def step(self, place: At, state: Any) -> tuple[bool, list[tuple[At, Any]]]:
-        position, term = (place, state[0]), state[1]
-        claims = self._claims
-        step = claims.steps[position]
-        if step.claimed:
-            term = 0 if position in claims.has_below else self._term(position)
-        below: list[tuple[At, State | None]] = []
-        for k, (child, at) in enumerate(zip(self.below(place), step.below, strict=True)):
-            if at is None:
-                below.append((child, None))
-            elif term or claims.leads_on(at):
-                below.append((child, (at[1], term)))
+        claims, children = self._claims, self.below(place)
+        if isinstance(state, Slot) or (place, state) not in claims.has_below:
+            _, slot = self.tag((place, state))
+            if isinstance(place.node, Symbol) and children:  # what it stands for is found
+                return False, [(children[0], slot)]
+            return True, [(child, None) for child in children]
+        step = claims.steps[place, state]
+        below: list[tuple[Place, State | None]] = []
+        for k, (child, at) in enumerate(zip(children, step.below, strict=True)):
+            if at is not None and claims.leads_on(at):
+                below.append((child, at[1]))
             else:
-                below.append((child, (at[1], self._term((position, k)))))
-        return claims.is_input(place), below
+                below.append((child, self._slot(step.owner, (place, k)) if claims.reads(child) else None))
+        return False, below
 
-    def _term(self, key: object) -> int:
-        return self._terms.setdefault(key, len(self._terms) + 1)
-
-
-def check_inputs(model: Expr, data: Dataset) -> None:
-    """Raise a `DatasetError` if inputs of the model and of the dataset do not match."""
-    leaves = [node for node in postorder([model]) if isinstance(node, Array | DiscreteVar | Symbol)]
-    for name in data.inputs:
-        named = [leaf for leaf in leaves if leaf.name == name]
-        shape = tuple(data[name].shape[1:])
-        if not named:
-            near = sorted({str(leaf.name) for leaf in [*model.free_symbols, *leaves] if leaf.name})
-            close = difflib.get_close_matches(name, near, n=3, cutoff=0.4)
-            raise DatasetError(
-                f"the dataset has an input {name!r}, but no leaf of {model!r} is named so",
-                nodes=[model],
-                expected=near[:20],
-                found=name,
-                hint=f"similar names: {close}" if close else "inputs= of the dataset names the leaves that it replaces",
-            )
-        for leaf in named:
-            _check_leaf(leaf, name, shape, data[name].dtype)
-    unknown = [symbol for symbol in model.free_symbols if symbol.name not in data.inputs]
-    if unknown:
-        raise DatasetError(
-            f"nothing is bound to {unknown[0]!r}, and the dataset has no input of that name",
-            nodes=unknown[:5],
-            expected=[symbol.name for symbol in unknown],
-            found=data.inputs,
-            hint="add an array of that name, name it in inputs=, or bind the symbol with rc.module_new_bind",
-        )
+    def _slot(self, owner: int, term: object) -> Slot:
+        terms = self._terms.setdefault(owner, {})
+        return self._slots.read_below(self._claims.nodes[owner], terms.setdefault(term, len(terms) + 1))
 
 
-def _check_leaf(leaf: Expr, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tuple(leaf.shape) != shape:
-        raise DatasetError(
-            f"input {name!r}: a row of the dataset has shape {list(shape)}, the model's leaf {list(leaf.shape)}",
-            nodes=[leaf],
-            expected=tuple(leaf.shape),
-            found=shape,
-            hint="a leaf stands for one datum: the array has one axis more, the rows",
-        )
-    if leaf.dtype is not None and leaf.dtype != dtype:
-        raise DatasetError(
-            f"input {name!r} is {dtype} in the dataset and {leaf.dtype} in the model",
-            nodes=[leaf],
-            expected=leaf.dtype,
-            found=dtype,
-            hint=f"dataset.with_arrays({{{name!r}: array.to({leaf.dtype})}})",
-        )
+_Inside = tuple[Expr, tuple[tuple[Symbol, Expr], ...], Slot]
+"""A node, what takes the place of its free symbols, and the slot that inputs in it read."""
+
+
+class _Scrubbing(Update):
+    """The model with inputs replaced. Where nothing is claimed, that needs no walk through modules: all of it reads one
+    slot, so inputs and the symbols that stand for something with inputs in it are replaced wherever they are.
+
+    Attributes:
+        reads: the symbols that were put in.
+    """
+
+    def __init__(self, claims: Claims, slots: Slots) -> None:
+        super().__init__(_Routes(claims, slots), lambda node, tag: self._reading(*tag))
+        self.slots = slots
+        self.reads: dict[Symbol, Read] = {}
+        self._claims = claims
+        self._known: dict[tuple[Place, Slot], Expr] = {}
+        self._inside: dict[_Inside, Expr] = {}
+        self._arrays, self._above_arrays = set[Expr](), set[Expr]()
+        for node in postorder([claims.start[0].node]):
+            if node.name in claims.inputs and isinstance(node, Array | DiscreteVar):
+                self._arrays.add(node)
+            elif any(child in self._arrays or child in self._above_arrays for child in node.children):
+                self._above_arrays.add(node)
+
+    def _reading(self, place: Place, slot: Slot) -> Expr:
+        settle((place, slot), self._known, self._settle)
+        return self._known[place, slot]
+
+    def _settle(self, at: tuple[Place, Slot]) -> Sequence[tuple[Place, Slot]]:
+        """What stands at a place, all of it reading one slot; or what its symbols stand for, which must come first."""
+        place, slot = at
+        free = list(zip(place.node.free_symbols, place.bound, strict=True))
+        changed = [(symbol, bound) for symbol, bound in free if bound is not None and self._claims.reads(bound)]
+        waiting = [(bound, slot) for _, bound in changed if (bound, slot) not in self._known]
+        if not waiting:
+            values: dict[Symbol, Expr] = {}
+            for symbol, bound in changed:
+                values[symbol] = self._stand_in(symbol, self._known[bound, slot])
+            for symbol, bound in free:
+                if bound is None and symbol.name in self._claims.inputs:
+                    values[symbol] = self._input(symbol, slot)
+            inside = (place.node, tuple(values.items()), slot)
+            settle(inside, self._inside, self._settle_inside)
+            self._known[at] = self._inside[inside]
+        return waiting
+
+    def _settle_inside(self, at: _Inside) -> Sequence[_Inside]:
+        """A node with inputs replaced, and these of its free symbols; or what it is made of, which must come first."""
+        node, env, slot = at
+        if node in self._arrays:
+            self._inside[at] = self._input(node, slot)
+        elif not env and node not in self._above_arrays:
+            self._inside[at] = node
+        elif isinstance(node, Symbol):
+            self._inside[at] = env[0][1]
+        else:
+            values, bound = dict(env), node.bindings if isinstance(node, Module) else ()
+            below: list[_Inside] = []
+            for k, child in enumerate(node.children):
+                free = [
+                    symbol for symbol in child.free_symbols if symbol in values and not (k == 0 and symbol in bound)
+                ]
+                below.append((child, tuple((symbol, values[symbol]) for symbol in free), slot))
+            waiting = [child for child in below if child not in self._inside]
+            if waiting:
+                return waiting
+            self._inside[at] = node.with_children([self._inside[child] for child in below])
+        return ()
+
+    def _input(self, leaf: Expr, slot: Slot) -> Symbol:
+        read = Read(str(leaf.name), slot)
+        symbol = Symbol(leaf.shape, uuid_from_name(f"{read.name} of {slot}"), leaf.name)
+        self.reads[symbol] = read
+        return symbol

@@ -81,7 +81,7 @@ class Slots:
         return self._same[Slot(node, "drawn")]
 
     def _add(self, slot: Slot, draw: Draw) -> None:
-        if isinstance(draw.sampler, ExactSampler):
+        if type(draw.sampler) is ExactSampler:
             self._same[slot] = draw.given
         else:
             self._same[slot] = slot

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from scrub.compiler import Program
 from scrub.compiler import compile as compile_exprs
-from scrub.graph import Expr, Symbol
+from scrub.graph import Expr, Symbol, postorder
 from scrub.hypothesis.dataset import Dataset
-from scrub.hypothesis.distinct import distinct, distinct_tuples
+from scrub.hypothesis.distinct import distinct, distinct_tuples, taken
 from scrub.hypothesis.scrubbed import Read
 from scrub.hypothesis.slots import Slot
 
@@ -51,6 +52,11 @@ class Stage:
         readers: the tuples of slots that it is computed for; the symbols are about the first.
         reads: what the symbols for inputs are.
         cuts: what the others are.
+        skip_equal: whether tuples of rows that are equal are computed once. One row always is.
+
+    Attributes:
+        nbytes: of the values of one pair that are kept.
+        nbytes_inside: of all values that are computed for one pair.
     """
 
     def __init__(
@@ -60,16 +66,22 @@ class Stage:
         readers: Sequence[tuple[Slot, ...]],
         reads: Mapping[Symbol, Read],
         cuts: Mapping[Symbol, Cut],
+        *,
+        skip_equal: bool = True,
     ) -> None:
         self.name, self.exprs, self.readers = name, tuple(exprs), tuple(readers)
         symbols = dict.fromkeys(symbol for expr in exprs for symbol in expr.free_symbols)
         self.reads = {symbol: reads[symbol] for symbol in symbols if symbol in reads}
         self.cuts = {symbol: cuts[symbol] for symbol in symbols if symbol not in reads}
+        self.nbytes = sum(map(_nbytes, self.exprs))
+        self.nbytes_inside = sum(_nbytes(node) for node in postorder(self.exprs) if node.free_symbols)
+        self._skip_equal = skip_equal
         self._program: Program = compile_exprs(self.exprs, batched=list(symbols))
-        self._of_row: torch.Tensor | None = None
-        self._values: list[list[torch.Tensor]] = [[] for _ in exprs]
-        self._joined: list[torch.Tensor] | None = None
+        self._device = next((expr.device for expr in self.exprs if expr.device is not None), None)
         self._lookup: dict[tuple[Slot, ...], torch.Tensor] = {}
+        self._values: list[list[torch.Tensor]]
+        self._joined: list[torch.Tensor] | None
+        self._forget(0)
 
     def prepare(self, rows: Rows, data: Dataset, work: Work, *, batch_size: int, most_kept: int) -> None:
         """Compute what these references need and is not known, and where each finds it."""
@@ -78,43 +90,47 @@ class Stage:
         if not self._is_single:
             self._prepare_tuples(rows, data, work, batch_size=batch_size)
             return
-        wanted, inverse, _ = distinct(torch.cat([rows[slots[0]] for slots in self.readers]))
-        if self._of_row is None or int((self._of_row >= 0).sum()) + len(wanted) > most_kept:
+        read = np.concatenate([rows[slots[0]].numpy() for slots in self.readers])
+        wanted = distinct(torch.from_numpy(read)).values.numpy()
+        if self._num_kept + len(wanted) > most_kept or len(self._of_row) != num_rows:
             self._forget(num_rows)
-        assert self._of_row is not None
         new = wanted[self._of_row[wanted] < 0]
-        start = int((self._of_row >= 0).sum())
         slot = self.readers[0][0]
         for at in range(0, len(new), batch_size):
-            part = new[at : at + batch_size]
+            part = torch.from_numpy(new[at : at + batch_size])
             self._append(self._run({slot: part}, torch.arange(len(part)), data))
-        self._of_row[new] = torch.arange(start, start + len(new))
-        self._joined = None
-        at_row = self._of_row[wanted][inverse]
+        self._of_row[new] = np.arange(self._num_kept, self._num_kept + len(new))
+        self._num_kept += len(new)
+        at_row = torch.from_numpy(self._of_row[read])
         self._lookup = {slots: at_row[i * n : (i + 1) * n] for i, slots in enumerate(self.readers)}
-        self._count(work, len(new), len(at_row))
+        self._count(work, len(new), len(read))
 
     def _prepare_tuples(self, rows: Rows, data: Dataset, work: Work, *, batch_size: int) -> None:
         (slots,) = self.readers
-        tuples = distinct_tuples([rows[slot] for slot in slots])
+        n = len(rows[slots[0]])
+        first = inverse = torch.arange(n)
+        if self._skip_equal:
+            _, inverse, first = distinct_tuples([rows[slot] for slot in slots])
         self._forget(0)
-        for at in range(0, len(tuples.first), batch_size):
-            self._append(self._run(rows, tuples.first[at : at + batch_size], data))
-        self._joined = None
-        self._lookup = {slots: tuples.inverse}
-        self._count(work, len(tuples.first), len(tuples.inverse))
+        for at in range(0, len(first), batch_size):
+            self._append(self._run(rows, first[at : at + batch_size], data))
+        self._lookup = {slots: inverse}
+        self._count(work, len(first), n)
 
     @property
     def _is_single(self) -> bool:
         return len(self.readers[0]) == 1
 
     def _forget(self, num_rows: int) -> None:
-        self._of_row = torch.full((num_rows,), -1, dtype=torch.int64)
+        self._of_row = np.full(num_rows, -1, dtype=np.int64)
+        self._num_kept = 0
         self._values = [[] for _ in self.exprs]
+        self._joined = None
 
     def _append(self, values: Sequence[torch.Tensor]) -> None:
         for known, value in zip(self._values, values, strict=True):
             known.append(value)
+        self._joined = None
 
     def _count(self, work: Work, computed: int, read: int) -> None:
         work.pairs[self.name] = work.pairs.get(self.name, 0) + computed
@@ -124,8 +140,8 @@ class Stage:
         """The values for these of the references that `rows` is about."""
         bound: dict[Symbol, torch.Tensor] = {}
         for symbol, read in self.reads.items():
-            values = data[read.name]
-            bound[symbol] = values[rows[read.slot][references].to(values.device)]
+            values = taken(data[read.name], taken(rows[read.slot], references))
+            bound[symbol] = values if self._device is None else values.to(self._device)
         for symbol, cut in self.cuts.items():
             bound[symbol] = cut.stage.look_up(cut, references)
         results = self._program.run(bound)
@@ -139,5 +155,8 @@ class Stage:
         if self._joined is None:
             self._values = [[torch.cat(parts)] if len(parts) > 1 else parts for parts in self._values]
             self._joined = [parts[0] for parts in self._values]
-        values = self._joined[cut.index]
-        return values[self._lookup[cut.slots][references].to(values.device)]
+        return taken(self._joined[cut.index], taken(self._lookup[cut.slots], references))
+
+
+def _nbytes(expr: Expr) -> int:
+    return int(expr.numel) * (expr.dtype or torch.float64).itemsize

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from scrub.sampling.draws import uniforms
@@ -35,13 +36,17 @@ class Stream:
 
     def uniform(self) -> torch.Tensor:
         """For each reference a number in [0, 1), independent of the others; float64."""
-        return torch.from_numpy(uniforms(f"{self.seed} {self.key}", self.start, self.stop))
+        return torch.from_numpy(uniforms(f"draw {self.seed} {self.key}", self.start, self.stop))
 
     def below(self, counts: torch.Tensor | int) -> torch.Tensor:
         """For each reference an integer from 0 to its count, exclusive; int64."""
-        top = torch.as_tensor(counts, dtype=torch.float64)
-        return torch.minimum((self.uniform() * top).floor(), top - 1).to(torch.int64)
+        top = np.asarray(counts, dtype=np.float64)
+        return torch.from_numpy(np.minimum(np.floor(self.uniform().numpy() * top), top - 1).astype(np.int64))
 
     def shared(self, n: int) -> list[float]:
         """n numbers in [0, 1) that all references of the run have in common."""
-        return uniforms(f"{self.seed} {self.key} shared", 0, n).tolist()
+        return self.constants("shared", n).tolist()
+
+    def constants(self, purpose: str, n: int) -> np.ndarray:
+        """n numbers in [0, 1), float64, that all references have in common; others for each purpose, one word."""
+        return uniforms(f"{purpose} {self.seed} {self.key}", 0, n)
