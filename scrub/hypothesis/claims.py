@@ -10,12 +10,13 @@ Places that no input is read at or below are not there for a hypothesis: nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from scrub.graph import Array, DiscreteVar, Expr, Module, Symbol
+from scrub.graph import Array, DiscreteVar, Expr, Module, Symbol, postorder
 from scrub.graph.walk import settle
 from scrub.hypothesis.hypothesis import Hypothesis
+from scrub.rewrite import Matcher
 from scrub.rewrite.places import Place, SeenThrough
 from scrub.rewrite.states import Next, State, next_for
 
@@ -78,8 +79,8 @@ class Claims:
         self.places = SeenThrough()
         root = self.places.root(model)
         self._reads: dict[Place, bool] = {}
-        self._found = _Found(self)
         states = [(i, hypothesis.matcher(node).state) for i, node in enumerate(self.nodes)]
+        self._found = _Found(self, root.node, [state for _, state in states])
         finding = tuple((i, state) for i, state in states if self._found.any_from(root, state))
         self.start: Position = (root, Carried(finding, NOBODY))
         self.steps: dict[Position, Step] = {}
@@ -157,8 +158,11 @@ class _Found:
     are many, most of them different only in what is never found.
     """
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, root: Expr, states: Iterable[State]) -> None:
         self._claims = claims
+        needed = dict.fromkeys(matcher for state in states if (matcher := state.needs()) is not None)
+        self._bits = {matcher: 1 << i for i, matcher in enumerate(needed)}
+        self._met = _met_below(root, self._bits)
         self.at: dict[Pair, Finds] = {}
         self._steps: dict[Pair, tuple[bool, list[Pair | None]]] = {}
         self._stepped: dict[tuple[Expr, State], tuple[bool, Next]] = {}
@@ -193,4 +197,25 @@ class _Found:
         if following is None or claims.is_input(place):
             return is_found, [None] * num_below
         below = [(child, next_for(following, k)) for k, child in enumerate(claims.places.below(place))]
-        return is_found, [(c, s) if s is not None and claims.reads(c) else None for c, s in below]
+        return is_found, [
+            (c, s) if s is not None and self._may_find(c, s) and claims.reads(c) else None for c, s in below
+        ]
+
+    def _may_find(self, place: Place, state: State) -> bool:
+        """Whether anything at or below a place meets what the state needs; one look, where a walk would be long."""
+        needed = state.needs()
+        return needed is None or bool(self._met[place.node] & self._bits.get(needed, -1))
+
+
+def _met_below(root: Expr, bits: Mapping[Matcher, int]) -> dict[Expr, int]:
+    """For each node, which matchers something at or below it meets: all, where a parameter may lead anywhere."""
+    order = list(postorder([root]))
+    parameters = {symbol for node in order if isinstance(node, Module) for symbol in node.bindings}
+    tests = [(matcher.test, bit) for matcher, bit in bits.items()]
+    met: dict[Expr, int] = {}
+    for node in order:
+        found = -1 if node in parameters else sum(bit for test, bit in tests if test(node))
+        for child in node.children:
+            found |= met[child]
+        met[node] = found
+    return met

@@ -94,12 +94,14 @@ class Cluster:
         slots: the draws.
         templates: the expressions, about a draw that stands for any.
         rows: distinct rows, as far as is known.
-        cost: operations for one row.
+        operations: of everything that is computed for one row, by node.
+        cost: all of these.
     """
 
     slots: list[Slot]
     templates: dict[Expr, None]
     rows: torch.Tensor
+    operations: dict[Expr, int]
     cost: int
 
 
@@ -111,21 +113,20 @@ def _clusters(
     num_rows: int,
 ) -> list[Cluster]:
     """Which draws to compute together: those that need much the same, on much the same rows."""
-    costs = _Costs()
     clusters: list[Cluster] = []
     direct: dict[Slot, float] = {}
     needed: dict[Slot, dict[Expr, None]] = {}
     for node, template in templates.items():
         needed.setdefault(frontier[node][0], {})[template] = None
     for slot, wanted in needed.items():
-        mine = Cluster([slot], wanted, distinct(rows[slot]).values, costs(wanted))
+        operations = {node: int(node.flops()) + int(node.numel) for node in postorder(wanted) if node.free_symbols}
+        mine = Cluster([slot], wanted, distinct(rows[slot]).values, operations, sum(operations.values()))
         direct[slot] = float(num_references) * mine.cost
-        for other in clusters:
-            joined = _joined(mine, other, costs)
+        for at, other in enumerate(clusters):
+            joined = _joined(other, mine)
             apart = [_expected(c, rows, num_references, num_rows) * c.cost for c in (mine, other)]
             if _expected(joined, rows, num_references, num_rows) * joined.cost <= sum(apart):
-                other.slots, other.templates = joined.slots, joined.templates
-                other.rows, other.cost = joined.rows, joined.cost
+                clusters[at] = joined
                 break
         else:
             clusters.append(mine)
@@ -137,30 +138,17 @@ def _clusters(
     ]
 
 
-def _joined(a: Cluster, b: Cluster, costs: _Costs) -> Cluster:
-    templates = {**b.templates, **a.templates}
-    return Cluster([*b.slots, *a.slots], templates, distinct(torch.cat([a.rows, b.rows])).values, costs(templates))
+def _joined(a: Cluster, b: Cluster) -> Cluster:
+    rows = distinct(torch.cat([a.rows, b.rows])).values
+    added = {node: cost for node, cost in b.operations.items() if node not in a.operations}
+    operations = {**a.operations, **added}
+    return Cluster([*a.slots, *b.slots], {**a.templates, **b.templates}, rows, operations, a.cost + sum(added.values()))
 
 
 def _expected(cluster: Cluster, rows: Rows, num_references: int, num_rows: int) -> float:
     """Distinct rows in the whole run: as many more as there are more references, but no more than there are rows."""
     seen = len(next(iter(rows.values())))
     return min(float(num_rows), len(cluster.rows) * max(1.0, num_references / max(1, seen)))
-
-
-class _Costs:
-    """Operations to compute expressions once."""
-
-    def __init__(self) -> None:
-        self._of: dict[Expr, int] = {}
-
-    def __call__(self, exprs: Mapping[Expr, None]) -> int:
-        return sum(self._cost(node) for node in postorder(exprs) if node.free_symbols)
-
-    def _cost(self, node: Expr) -> int:
-        if node not in self._of:
-            self._of[node] = int(node.flops()) + int(node.numel)
-        return self._of[node]
 
 
 class _Cutting:

@@ -67,15 +67,15 @@ class Dataset:
         return self.num_rows
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Dataset) and self.digest == other.digest
+        return isinstance(other, Dataset) and (self.digest, self.inputs) == (other.digest, other.inputs)
 
     def __hash__(self) -> int:
         return hash(self.digest)
 
     @cached_property
     def digest(self) -> str:
-        """128 bits over names, contents and which arrays are inputs: the same in every process."""
-        parts = [f"{name} {frozen.digest} {name in self.inputs}" for name, frozen in sorted(self._frozen.items())]
+        """128 bits over names and contents of the arrays: the same in every process, whichever are inputs."""
+        parts = [f"{name} {frozen.digest}" for name, frozen in sorted(self._frozen.items())]
         return xxhash.xxh3_128("\n".join(parts).encode()).hexdigest()
 
     def take(self, rows: torch.Tensor | Sequence[int]) -> Dataset:

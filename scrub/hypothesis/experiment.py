@@ -15,6 +15,7 @@ from scrub.hypothesis.dataset import Dataset
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.interpretation import Correspondence
 from scrub.hypothesis.metrics import Metric, output
+from scrub.hypothesis.render import experiment_tree
 from scrub.hypothesis.repeats import SeedRuns
 from scrub.hypothesis.result import Result
 from scrub.hypothesis.running import PartialResultWarning, Running, Setting, checked_targets
@@ -237,6 +238,10 @@ class Experiment:
                     found=(rows.dtype, tuple(rows.shape)),
                 )
         return dict(draws)
+
+    def _repr_html_(self) -> str:
+        """What is claimed, and what is drawn for one reference, in color: for notebooks."""
+        return experiment_tree(self)._repr_html_()
 
 
 def _checked(name: str, values: torch.Tensor, n: int) -> torch.Tensor:

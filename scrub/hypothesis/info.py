@@ -5,7 +5,6 @@ All of it is plain data, as JSON holds it.
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import platform
 import re
@@ -18,6 +17,7 @@ from scrub.graph import ScrubError, tensor_digest
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.samplers import FuncSampler
 from scrub.hypothesis.slots import REFERENCE
+from scrub.hypothesis.text import hypothesis_text
 
 if TYPE_CHECKING:
     from scrub.hypothesis.experiment import Experiment
@@ -34,7 +34,8 @@ def info_of(
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a run.
 
-    model, dataset, references: digests of their contents (`references` only where it is another dataset).
+    model, dataset, references: digests of their contents.
+    inputs: names of those arrays that the model reads.
     hypothesis: its text, if it has one; else how it prints, and then `text_problem` says why.
     unimportant, handed_down: its choices.
     conditions: digest of the value that each condition has on each row, so that a changed function is noticed.
@@ -48,6 +49,7 @@ def info_of(
     info: dict[str, Any] = {
         "model": experiment.model.digest,
         "dataset": experiment.dataset.digest,
+        "inputs": list(experiment.dataset.inputs),
         "references": source.references.digest,
         "name": hypothesis.name,
         "hypothesis": text,
@@ -87,11 +89,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def hypothesis_as_text(hypothesis: Hypothesis) -> tuple[str, str | None]:
     """The text of a hypothesis, or how it prints and why it has no text."""
     try:
-        to_text: Any = importlib.import_module("scrub.hypothesis.text").hypothesis_text
-    except (ImportError, AttributeError):
-        return _printed(hypothesis), "there is no text form of hypotheses"
-    try:
-        return str(to_text(hypothesis)), None
+        return hypothesis_text(hypothesis), None
     except ScrubError as error:
         return _printed(hypothesis), error.problem
 

@@ -42,6 +42,9 @@ class AllOf(State):
         nexts = [following for _, following in steps]
         return all(found for found, _ in steps), _merge(self, node, see_through, nexts, intersection)
 
+    def needs(self) -> Matcher | None:
+        return next((needed for state in self.parts() if (needed := state.needs()) is not None), None)
+
     def text(self) -> str:
         return f"IterativeMatcher.all({', '.join(sorted(state.argument_text() for state in self.key[0]))})"
 
@@ -85,6 +88,10 @@ class Chain(State):
                     nexts.append((link, following))
             link += 1
         return is_found and link == len(links), self._next(node, see_through, nexts)
+
+    def needs(self) -> Matcher | None:
+        last: State = self.key[0][-1][0]
+        return last.needs()
 
     def _next(self, node: Expr, see_through: bool, nexts: list[tuple[int, Next]]) -> Next:
         if any(isinstance(following, tuple) for _, following in nexts):

@@ -71,6 +71,10 @@ class State:
         """The same made of other states."""
         return self
 
+    def needs(self) -> Matcher | None:
+        """What every node that it may still find meets, whatever comes on the way; None if that is not known."""
+        return None
+
     def stops(self, node: Expr, see_through: bool) -> Iterator[str]:
         """Which of its limits, as text, end the path at this node; for explanations."""
         for part in self.parts():
@@ -96,6 +100,9 @@ class Nodes(State):
     def matcher(self) -> Matcher:
         """What it looks for."""
         return self.key[0]
+
+    def needs(self) -> Matcher | None:
+        return self.matcher
 
     def step(self, node: Expr, see_through: bool = False) -> Step:
         return self.test(node), self
@@ -195,6 +202,10 @@ class Restrict(State):
         if self.early is not None and self.early(node):
             return found, None
         return found, map_next(following, self._below)
+
+    def needs(self) -> Matcher | None:
+        inner: State = self.key[0]
+        return inner.needs()
 
     def _below(self, inner: State) -> State:
         below = self.memo.get(inner)

@@ -15,8 +15,6 @@ from scrub.hypothesis.results import Results
 from scrub.hypothesis.table import Table, reference_frame
 from tests.scrubbing.noisy_copy import SAMPLERS, expected, experiment, loss_table
 
-pandas = pytest.importorskip("pandas")
-
 ENDS = {"original": "original", "baseline": "baseline"}
 
 
