@@ -14,7 +14,18 @@ from typing import NamedTuple
 import torch
 
 from scrub.graph import Einsum, Expr, Symbol
-from scrub.hypothesis import Correspondence, Dataset, ExactSampler, Hypothesis, InterpNode, UncondSampler
+from scrub.hypothesis import (
+    Correspondence,
+    Dataset,
+    ExactSampler,
+    Experiment,
+    Hypothesis,
+    InterpNode,
+    Result,
+    Results,
+    Stream,
+    UncondSampler,
+)
 from scrub.hypothesis import corr_root_matcher as whole
 from scrub.hypothesis.paths import Part, by_any_route, input_of, straight
 from scrub.models import ShippedModel, To, configure_transformer, negative_log_likelihood, split_keys
@@ -94,6 +105,25 @@ def induction_study(model: ShippedModel, sequences: torch.Tensor, heads: Heads |
     return InductionStudy(
         induction_loss(model, sequences.shape[1] - 1, heads or heads_under_study(model)), data, hypotheses, other
     )
+
+
+def run_study(study: InductionStudy, n: int, *, seed: int = 0, step: int = 256) -> Results:
+    """All hypotheses on the same references, with one other text for all of them, as in the demo.
+
+    Args:
+        study: see `induction_study`.
+        n: number of references.
+        seed: of references and other texts.
+        step: how many references are drawn at a time.
+    """
+    rows = study.data.num_rows
+    other = Stream(seed, "other", 0, n).below(torch.full((n,), rows))
+    results: list[Result] = []
+    for name, hypothesis in study.hypotheses.items():
+        label = study.other[name]
+        experiment = Experiment(study.model, study.data, hypothesis)
+        results.append(experiment.run(n, seed=seed, step=step, draws={} if label is None else {label: other}))
+    return Results(results)
 
 
 def induction_loss(model: ShippedModel, seq_len: int, heads: Heads) -> Expr:

@@ -71,7 +71,7 @@ def attended(present: tuple[Presence, ...], scale: float, is_causal: bool, *tens
     result = result.reshape(*(sizes[axis] for axis in order), s, f)
     if order == tuple(range(len(order))):
         return result
-    return result.permute(*(order.index(axis) for axis in range(len(order))), len(order), len(order) + 1)
+    return result.permute([*(order.index(axis) for axis in range(len(order))), len(order), len(order) + 1])
 
 
 def _with_axes(tensor: torch.Tensor, present: Presence) -> torch.Tensor:
@@ -105,7 +105,7 @@ def _grouped(tensor: torch.Tensor, sizes: Sequence[int], batch: Sequence[int], h
     count = len(sizes)
     if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
         tensor = tensor.contiguous()  # the kernel that saves memory needs the features side by side
-    permuted = tensor.permute(*batch, *heads, count, count + 1)
+    permuted = tensor.permute([*batch, *heads, count, count + 1])
     if len(batch) == len(heads) == 1:
         return permuted
     return permuted.reshape(*_two(sizes, batch, heads), *tensor.shape[-2:])
@@ -119,7 +119,7 @@ def _grouped_bias(bias: torch.Tensor, sizes: Sequence[int], batch: Sequence[int]
             for axis in group:
                 own[axis] = sizes[axis]
     count = len(sizes)
-    permuted = bias.expand(*own, -1, -1).permute(*batch, *heads, count, count + 1)
+    permuted = bias.expand(*own, -1, -1).permute([*batch, *heads, count, count + 1])
     return permuted.reshape(*_two(own, batch, heads), *bias.shape[-2:])
 
 

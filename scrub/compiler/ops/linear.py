@@ -78,7 +78,7 @@ def linear_over(
     """
     strides = x.stride()
     order = [*kept] if torch.compiler.is_compiling() else sorted(kept, key=lambda axis: -strides[axis])
-    ordered = x.permute(*order, *summed)
+    ordered = x.permute([*order, *summed])
     flat = ordered.reshape(*ordered.shape[: len(kept)], math.prod(ordered.shape[len(kept) :]))
     result = linear(scale, flat, weight, bias)
-    return result if order == list(kept) else result.permute(*(order.index(axis) for axis in kept), len(kept))
+    return result if order == list(kept) else result.permute([*(order.index(axis) for axis in kept), len(kept)])

@@ -118,8 +118,8 @@ def product_of_matrices(
     batch, rows, summed, batch_right, columns, summed_right = places
     row_order, column_order = _as_stored(left, rows), _as_stored(right, columns)
     sum_order = _as_stored(left, summed) if left.numel() >= right.numel() else _as_stored(right, summed_right)
-    a = left.permute(*batch, *(rows[i] for i in row_order), *(summed[i] for i in sum_order))
-    b = right.permute(*batch_right, *(summed_right[i] for i in sum_order), *(columns[i] for i in column_order))
+    a = left.permute([*batch, *(rows[i] for i in row_order), *(summed[i] for i in sum_order)])
+    b = right.permute([*batch_right, *(summed_right[i] for i in sum_order), *(columns[i] for i in column_order)])
     sizes = a.shape[: len(batch)]
     of_rows, of_columns = a.shape[len(batch) : len(batch) + len(rows)], b.shape[len(batch) + len(summed) :]
     num_rows, num_summed = math.prod(of_rows), math.prod(a.shape[len(batch) + len(rows) :])

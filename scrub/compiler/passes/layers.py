@@ -158,7 +158,7 @@ def _bias(bias: Value, term: Value, layer: Layer) -> torch.Tensor | None:
     size_of = dict(zip(labels, tensor.shape, strict=True))
     own = [label for label in layer.columns if size_of.get(label, 1) > 1]
     at = [labels.index(label) for label in own]
-    tensor = tensor.permute(*at, *(i for i in range(tensor.ndim) if i not in at)).reshape([size_of[n] for n in own])
+    tensor = tensor.permute([*at, *(i for i in range(tensor.ndim) if i not in at)]).reshape([size_of[n] for n in own])
     for position, label in enumerate(layer.columns):
         if label not in own:
             tensor = tensor.unsqueeze(position)
