@@ -13,7 +13,7 @@ from pathlib import Path
 
 import scrub as rc
 from scrub.hypothesis import Result, Results
-from scrub.hypothesis.table import Table
+from scrub.hypothesis.statistics.table import Table
 from scrub.tasks.parens.data import parens_data
 from scrub.tasks.parens.hypotheses import HYPOTHESES, Roles, parens_dataset
 from scrub.tasks.parens.study import COMPARED, all_hypotheses, choices, ties

@@ -10,7 +10,7 @@ import xxhash
 
 from scrub.graph import DatasetError
 from scrub.graph.frozen_tensor import FrozenTensor
-from scrub.hypothesis.distinct import taken
+from scrub.hypothesis.evaluation.distinct import taken
 
 
 class Dataset:

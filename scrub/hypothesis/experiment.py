@@ -15,15 +15,15 @@ from scrub.hypothesis.dataset import Dataset
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.interpretation import Correspondence
 from scrub.hypothesis.metrics import Metric, output
-from scrub.hypothesis.render import experiment_tree
-from scrub.hypothesis.repeats import SeedRuns
+from scrub.hypothesis.render.tree import experiment_tree
 from scrub.hypothesis.result import Result
 from scrub.hypothesis.running import PartialResultWarning, Running, Setting, checked_targets
 from scrub.hypothesis.scrubbed import scrub
 from scrub.hypothesis.slots import REFERENCE, Slot
 from scrub.hypothesis.source import Source
+from scrub.hypothesis.statistics.repeats import SeedRuns
+from scrub.hypothesis.statistics.variance import VarianceSplit, split_of
 from scrub.hypothesis.streams import Stream
-from scrub.hypothesis.variance import VarianceSplit, split_of
 
 Progress = Callable[[int, int], None]
 """Called with (references done, references in all)."""
@@ -241,7 +241,7 @@ class Experiment:
 
     def _repr_html_(self) -> str:
         """What is claimed, and what is drawn for one reference, in color: for notebooks."""
-        return experiment_tree(self)._repr_html_()
+        return experiment_tree(self).to_html()
 
 
 def _checked(name: str, values: torch.Tensor, n: int) -> torch.Tensor:

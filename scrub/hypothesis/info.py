@@ -17,7 +17,7 @@ from scrub.graph import ScrubError, tensor_digest
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.samplers import FuncSampler
 from scrub.hypothesis.slots import REFERENCE
-from scrub.hypothesis.text import hypothesis_text
+from scrub.hypothesis.text.text_form import hypothesis_text
 
 if TYPE_CHECKING:
     from scrub.hypothesis.experiment import Experiment

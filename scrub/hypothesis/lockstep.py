@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from scrub.graph import HypothesisError, UndefinedRatioError
-from scrub.hypothesis.comparison import check_named
-from scrub.hypothesis.intervals import standard_error
 from scrub.hypothesis.results import Results
 from scrub.hypothesis.running import FEWEST, PartialResultWarning, Running
+from scrub.hypothesis.statistics.comparison import check_named
+from scrub.hypothesis.statistics.intervals import standard_error
 
 if TYPE_CHECKING:
     from scrub.hypothesis.experiment import Experiment

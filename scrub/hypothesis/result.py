@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scrub.graph import HypothesisError
-from scrub.hypothesis.intervals import is_binary, wilson_interval
-from scrub.hypothesis.stages import Work
-from scrub.hypothesis.statistics import cumulants_of, estimates_of
+from scrub.hypothesis.evaluation.stages import Work
+from scrub.hypothesis.statistics.intervals import is_binary, wilson_interval
+from scrub.hypothesis.statistics.means import cumulants_of, estimates_of
 from scrub.hypothesis.storage import ResultFile, Stored, replace_file
 from scrub.sampling import Estimate
 from scrub.sampling.estimates import Estimates
@@ -126,7 +126,7 @@ class Result:
         Raises:
             ScrubError: pandas is not installed.
         """
-        from scrub.hypothesis.table import reference_frame  # which shows results, so it is above this module
+        from scrub.hypothesis.statistics.table import reference_frame  # which shows results, so it is above this module
 
         return reference_frame(self)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 from scrub.graph import HypothesisError, UndefinedRatioError
-from scrub.hypothesis.comparison import (
+from scrub.hypothesis.result import Result
+from scrub.hypothesis.statistics.comparison import (
     Better,
     Comparison,
     check_named,
@@ -15,10 +16,9 @@ from scrub.hypothesis.comparison import (
     joint_estimates,
     pairing_factor,
 )
-from scrub.hypothesis.intervals import RecoveredEstimate
-from scrub.hypothesis.result import Result
-from scrub.hypothesis.statistics import recovered
-from scrub.hypothesis.table import Table, summary_frame, text_table
+from scrub.hypothesis.statistics.intervals import RecoveredEstimate
+from scrub.hypothesis.statistics.means import recovered
+from scrub.hypothesis.statistics.table import Table, summary_frame, text_table
 from scrub.sampling.estimates import Estimates
 
 if TYPE_CHECKING:

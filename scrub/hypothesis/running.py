@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from scrub.graph import FileError, HypothesisError
-from scrub.hypothesis.evaluation import Evaluator
+from scrub.hypothesis.evaluation.evaluator import Evaluator
 from scrub.hypothesis.info import differences, info_of
-from scrub.hypothesis.intervals import standard_error
 from scrub.hypothesis.result import Result
 from scrub.hypothesis.slots import REFERENCE, Slot
+from scrub.hypothesis.statistics.intervals import standard_error
 from scrub.hypothesis.storage import ResultFile, Stored
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from importlib.resources import files
 from scrub.graph import Expr
 from scrub.graph.text import tree_lines
 from scrub.hypothesis.experiment import Experiment
-from scrub.hypothesis.render import ExperimentTree, experiment_tree
-from scrub.hypothesis.render_data import Datum, printable, shortened
-from scrub.hypothesis.render_nodes import Drawn, ShownNode, places_text
+from scrub.hypothesis.render.data import Datum, printable, shortened
+from scrub.hypothesis.render.nodes import Drawn, ShownNode, places_text
+from scrub.hypothesis.render.tree import ExperimentTree, experiment_tree
 from scrub.view.page import page
 from scrub.view.tree import HtmlTree, tree_html
 
@@ -57,7 +57,7 @@ def hypothesis_html(
     stand behind each part.
 
     Args:
-        experiment, seed, reference, datum: as for `scrub.hypothesis.render.experiment_tree`.
+        experiment, seed, reference, datum: as for `scrub.hypothesis.render.tree.experiment_tree`.
         max_depth: levels of the model that start unfolded.
         title: of the page; the name of the hypothesis if None.
 

@@ -6,7 +6,7 @@ import torch
 
 from scrub import Expr
 from scrub.hypothesis import Correspondence, Dataset, Experiment, Hypothesis
-from scrub.hypothesis.evaluation import Evaluator
+from scrub.hypothesis.evaluation.evaluator import Evaluator
 
 
 def outputs(

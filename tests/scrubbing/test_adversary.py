@@ -25,9 +25,9 @@ from scrub.hypothesis import (
     UncondTogetherSampler,
     corr_root_matcher,
 )
-from scrub.hypothesis.adversary import worst_case
-from scrub.hypothesis.adversary_result import Adversary, Case
-from scrub.hypothesis.allowed import ShortLists, allows
+from scrub.hypothesis.adversary.allowed import ShortLists, allows
+from scrub.hypothesis.adversary.result import Adversary, Case
+from scrub.hypothesis.adversary.worst_case import worst_case
 from tests.scrubbing.adversary_oracle import NUM_ROWS, PLACES, generated
 
 
@@ -338,7 +338,7 @@ def test_short_lists_are_the_classes() -> None:
 
 
 def test_allows_of_many_rows_at_once_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scrub.hypothesis.allowed._MOST_AT_ONCE", 100)
+    monkeypatch.setattr("scrub.hypothesis.adversary.allowed._MOST_AT_ONCE", 100)
     source = Source(Dataset({"x": torch.zeros(40)}))
     given, rows = torch.arange(40).repeat_interleave(40), torch.arange(40).repeat(40)
     expected = given // 2 == rows // 2

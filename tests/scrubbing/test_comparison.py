@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from scrub import HypothesisError
-from scrub.hypothesis.comparison import compare, pairing_factor
 from scrub.hypothesis.result import Result
+from scrub.hypothesis.statistics.comparison import compare, pairing_factor
 from tests.scrubbing.noisy_copy import expected, experiment, loss_table
 
 

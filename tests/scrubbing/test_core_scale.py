@@ -19,7 +19,7 @@ from scrub.hypothesis import (
     corr_root_matcher,
     scrub,
 )
-from scrub.hypothesis.evaluation import Evaluator
+from scrub.hypothesis.evaluation.evaluator import Evaluator
 from scrub.hypothesis.treeify import treeify
 from tests.steps import num_steps
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from scrub.hypothesis import CondSampler, Dataset, FuncSampler, Metric, UncondSampler
-from scrub.hypothesis.comparison import compare
 from scrub.hypothesis.lockstep import run_all
 from scrub.hypothesis.result import Result
 from scrub.hypothesis.results import Results
-from scrub.hypothesis.variance import split_of
+from scrub.hypothesis.statistics.comparison import compare
+from scrub.hypothesis.statistics.variance import split_of
 from tests.scrubbing.noisy_copy import SAMPLERS, chances, expected, experiment, loss_table
 
 REPETITIONS = 500

@@ -20,9 +20,9 @@ from scrub.hypothesis import (
     corr_root_matcher,
     scrub,
 )
-from scrub.hypothesis.distinct import distinct, distinct_tuples, taken
-from scrub.hypothesis.evaluation import Evaluator
-from scrub.hypothesis.stages import Rows
+from scrub.hypothesis.evaluation.distinct import distinct, distinct_tuples, taken
+from scrub.hypothesis.evaluation.evaluator import Evaluator
+from scrub.hypothesis.evaluation.stages import Rows
 
 NUM_ROWS, WIDTH = 60, 3
 

@@ -27,7 +27,7 @@ from scrub.hypothesis import (
     exact_outcomes,
     exact_parts,
 )
-from scrub.hypothesis.exact import exact, exact_law
+from scrub.hypothesis.enumeration.exact_loss import exact, exact_law
 from tests.models.attn_oracle import make, random_tokens
 from tests.scrubbing.exact_oracle import BruteForce, Claim, Formula, Table, as_dataset, as_expr, as_hypothesis, generate
 

@@ -7,7 +7,7 @@ import torch
 
 from scrub import HypothesisError
 from scrub.hypothesis import Dataset, Experiment
-from scrub.hypothesis.intervals import standard_error
+from scrub.hypothesis.statistics.intervals import standard_error
 from tests.scrubbing.noisy_copy import SAMPLERS, expected, experiment, is_large, loss_table, model, rows
 
 

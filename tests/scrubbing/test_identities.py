@@ -25,7 +25,7 @@ from scrub.hypothesis import (
     UncondSampler,
     corr_root_matcher,
 )
-from scrub.hypothesis.exact import exact
+from scrub.hypothesis.enumeration.exact_loss import exact
 from tests.scrubbing.exact_oracle import OPERATIONS, Formula, Table, as_dataset, as_expr, as_hypothesis, generate
 
 _CHOICES = list(itertools.product(("node", "term", "shared"), ("drawn", "original")))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from scrub.hypothesis.intervals import standard_error, wilson_interval
-from scrub.hypothesis.statistics import mean_of
-from scrub.hypothesis.student import t_quantile
+from scrub.hypothesis.statistics.intervals import standard_error, wilson_interval
+from scrub.hypothesis.statistics.means import mean_of
+from scrub.hypothesis.statistics.student import t_quantile
 
 
 def doubles(*values: float) -> torch.Tensor:

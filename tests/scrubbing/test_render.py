@@ -27,10 +27,10 @@ from scrub.hypothesis import (
     UncondSampler,
     corr_root_matcher,
 )
-from scrub.hypothesis.render import ExperimentTree, decoded, experiment_tree, inputs_text
-from scrub.hypothesis.render_data import printable, shortened
-from scrub.hypothesis.render_nodes import COLORS
-from scrub.hypothesis.render_reads import draws_read
+from scrub.hypothesis.render.data import printable, shortened
+from scrub.hypothesis.render.nodes import COLORS
+from scrub.hypothesis.render.reads import draws_read
+from scrub.hypothesis.render.tree import ExperimentTree, decoded, experiment_tree, inputs_text
 from tests.strategies import expressions
 
 X = torch.arange(12.0, dtype=torch.float64)
@@ -166,7 +166,7 @@ def test_colors_only_on_terminals(capsys: Any, monkeypatch: Any) -> None:
     plain = capsys.readouterr().out
     assert plain == f"{tree}\n{tree.model_text()}\n"
     assert not ANSI.search(plain)
-    monkeypatch.setattr("scrub.hypothesis.render.shows_color", lambda: True)
+    monkeypatch.setattr("scrub.hypothesis.render.tree.shows_color", lambda: True)
     tree.print()
     tree.print_model()
     colored = capsys.readouterr().out

@@ -9,8 +9,8 @@ import torch
 
 from scrub import HypothesisError
 from scrub.hypothesis import UncondTogetherSampler
-from scrub.hypothesis.repeats import SeedRuns
 from scrub.hypothesis.result import Result
+from scrub.hypothesis.statistics.repeats import SeedRuns
 from tests.scrubbing.noisy_copy import expected, experiment, loss_table
 
 

@@ -24,8 +24,8 @@ from scrub.hypothesis import (
     UncondSampler,
     corr_root_matcher,
 )
-from scrub.hypothesis.intervals import wilson_interval
 from scrub.hypothesis.result import Result
+from scrub.hypothesis.statistics.intervals import wilson_interval
 from tests.scrubbing.noisy_copy import chances, expected, experiment, loss_table, model, rows
 
 

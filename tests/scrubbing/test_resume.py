@@ -25,9 +25,9 @@ from scrub.hypothesis import (
     UncondSampler,
     corr_root_matcher,
 )
+from scrub.hypothesis.evaluation.stages import Stage
 from scrub.hypothesis.result import Result
 from scrub.hypothesis.running import PartialResultWarning
-from scrub.hypothesis.stages import Stage
 from tests.scrubbing.noisy_copy import experiment, is_large, model, rows
 
 N, STEP = 50, 12  # the last step is shorter

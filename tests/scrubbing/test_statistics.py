@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import scrub as rc
-from scrub.hypothesis.statistics import cumulants_of, estimates_of, mean_of, pairing_of, recovered
-from scrub.hypothesis.student import t_quantile
+from scrub.hypothesis.statistics.means import cumulants_of, estimates_of, mean_of, pairing_of, recovered
+from scrub.hypothesis.statistics.student import t_quantile
 
 
 def doubles(*values: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scrub import EstimateError
-from scrub.hypothesis.student import t_quantile, t_upper_tail
+from scrub.hypothesis.statistics.student import t_quantile, t_upper_tail
 
 POINTS = [-40.0, -3.0, -0.5, 0.0, 0.1, 1.0, 2.5, 12.0]
 

@@ -12,7 +12,7 @@ import scrub as rc
 from scrub.hypothesis.lockstep import run_all
 from scrub.hypothesis.result import Result
 from scrub.hypothesis.results import Results
-from scrub.hypothesis.table import Table, reference_frame
+from scrub.hypothesis.statistics.table import Table, reference_frame
 from tests.scrubbing.noisy_copy import SAMPLERS, expected, experiment, loss_table
 
 ENDS = {"original": "original", "baseline": "baseline"}

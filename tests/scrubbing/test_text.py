@@ -31,7 +31,7 @@ from scrub.hypothesis import (
     UncondTogetherSampler,
     corr_root_matcher,
 )
-from scrub.hypothesis.text import hypothesis_text, load_hypothesis, parse_hypothesis, save_hypothesis
+from scrub.hypothesis.text.text_form import hypothesis_text, load_hypothesis, parse_hypothesis, save_hypothesis
 
 ROOT = "'r': ExactSampler() <- new_traversal(end_depth=1)"
 

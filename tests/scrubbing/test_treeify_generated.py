@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import scrub as rc
 from scrub.hypothesis import Scrubbed, Source, scrub
 from scrub.hypothesis.claims import Claims
-from scrub.hypothesis.evaluation import Evaluator
+from scrub.hypothesis.evaluation.evaluator import Evaluator
 from scrub.hypothesis.tree_paths import PathWalk
 from scrub.hypothesis.treeify import Treeified, treeify
 from tests.scrubbing.generated import Case, Claim, hypothesis_of

@@ -10,7 +10,7 @@ import torch
 from scrub import HypothesisError
 from scrub.graph import Add, Symbol
 from scrub.hypothesis import Correspondence, Dataset, ExactSampler, Experiment, InterpNode, corr_root_matcher
-from scrub.hypothesis.variance import split_of
+from scrub.hypothesis.statistics.variance import split_of
 from tests.scrubbing.noisy_copy import chances, experiment, loss_table
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import scrub as rc
 from scrub.hypothesis import Experiment
-from scrub.hypothesis.exact import exact
+from scrub.hypothesis.enumeration.exact_loss import exact
 from scrub.sampling import Estimate
 from scrub.tasks.toy import toy_data, toy_expression, toy_hypotheses
 

@@ -26,7 +26,7 @@ from scrub.hypothesis import (
     UncondSampler,
     corr_root_matcher,
 )
-from scrub.hypothesis.render import experiment_tree
+from scrub.hypothesis.render.tree import experiment_tree
 from scrub.view import HypothesisHtml, hypothesis_html
 from tests.view.test_tree import data_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from scrub.graph import HypothesisError
-from scrub.hypothesis.distinct import distinct
+from scrub.hypothesis.evaluation.distinct import distinct
 from scrub.hypothesis.experiment import Experiment
 from scrub.hypothesis.samplers import CondSampler
 from scrub.hypothesis.slots import REFERENCE, Slot

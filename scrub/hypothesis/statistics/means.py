@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from scrub.graph import EstimateError, UndefinedRatioError
-from scrub.hypothesis.intervals import MeanEstimate, RecoveredEstimate
-from scrub.hypothesis.student import t_quantile
+from scrub.hypothesis.statistics.intervals import MeanEstimate, RecoveredEstimate
+from scrub.hypothesis.statistics.student import t_quantile
 from scrub.sampling import loss_recovered
 from scrub.sampling.estimates import Estimate, Estimates, Joint, covariance_matrix, jackknife_covariance
 from scrub.sampling.moments import BlockMoments

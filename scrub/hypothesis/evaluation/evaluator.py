@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import torch
 
-from scrub.hypothesis.cutting import cut_into_stages
 from scrub.hypothesis.dataset import Dataset
+from scrub.hypothesis.evaluation.cutting import cut_into_stages
+from scrub.hypothesis.evaluation.stages import Rows, Work
 from scrub.hypothesis.scrubbed import Scrubbed
-from scrub.hypothesis.stages import Rows, Work
 
 
 class Evaluator:

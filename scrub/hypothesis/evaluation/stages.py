@@ -12,7 +12,7 @@ from scrub.compiler import Program
 from scrub.compiler import compile as compile_exprs
 from scrub.graph import Expr, Symbol, postorder
 from scrub.hypothesis.dataset import Dataset
-from scrub.hypothesis.distinct import distinct, distinct_tuples, taken
+from scrub.hypothesis.evaluation.distinct import distinct, distinct_tuples, taken
 from scrub.hypothesis.scrubbed import Read
 from scrub.hypothesis.slots import Slot
 

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 
 from scrub.graph import HypothesisError
-from scrub.hypothesis.intervals import MeanEstimate
 from scrub.hypothesis.result import Result
-from scrub.hypothesis.statistics import estimates_of, mean_of, pairing_of
+from scrub.hypothesis.statistics.intervals import MeanEstimate
+from scrub.hypothesis.statistics.means import estimates_of, mean_of, pairing_of
 from scrub.sampling.estimates import Estimates
 
 Better = Literal["lower", "higher"]

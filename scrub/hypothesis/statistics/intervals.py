@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scrub.hypothesis.student import t_quantile, t_upper_tail
+from scrub.hypothesis.statistics.student import t_quantile, t_upper_tail
 from scrub.sampling.estimates import Estimate, normal_quantile
 
 
@@ -24,7 +24,7 @@ class MeanEstimate(Estimate):
 
     Source: Hall 1992, "On the removal of skewness by transformation".
 
-    >>> from scrub.hypothesis.statistics import mean_of
+    >>> from scrub.hypothesis.statistics.means import mean_of
     >>> [round(float(end), 2) for end in mean_of(torch.tensor([1.0, 1.0, 1.0, 2.0]), name="a", seed=0).interval(0.95)]
     [0.72, 3.8]
     """

@@ -20,9 +20,9 @@ from scrub.graph.text import Piece, shows_color, to_text
 from scrub.graph.text.render import ansi_text, html_text
 from scrub.hypothesis.checks import path_text
 from scrub.hypothesis.interpretation import InterpNode
-from scrub.hypothesis.render_data import MAX_DATUM, Datum, decoded, inputs_text, printable, shortened
-from scrub.hypothesis.render_nodes import SOFT, Drawn, ShownNode, inputs_of, places_text, terminal_color
-from scrub.hypothesis.render_reads import Reads, draws_read
+from scrub.hypothesis.render.data import MAX_DATUM, Datum, decoded, inputs_text, printable, shortened
+from scrub.hypothesis.render.nodes import SOFT, Drawn, ShownNode, inputs_of, places_text, terminal_color
+from scrub.hypothesis.render.reads import Reads, draws_read
 from scrub.hypothesis.samplers import ExactSampler
 from scrub.hypothesis.slots import REFERENCE, Slot
 
@@ -172,8 +172,11 @@ class ExperimentTree:
     def __repr__(self) -> str:
         return self.to_text()
 
-    def _repr_html_(self) -> str:
+    def to_html(self) -> str:
+        """The same as `print` shows, in color, as a piece of HTML."""
         return html_text(self.rows())
+
+    _repr_html_ = to_html
 
     # ---- the model -----------------------------------------------------------------------------------------------
 

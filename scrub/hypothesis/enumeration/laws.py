@@ -12,7 +12,7 @@ import torch
 import xxhash
 
 from scrub.graph import HypothesisError
-from scrub.hypothesis.distinct import Distinct, distinct, distinct_tuples
+from scrub.hypothesis.evaluation.distinct import Distinct, distinct, distinct_tuples
 from scrub.hypothesis.slots import Draw, Slot
 from scrub.hypothesis.source import Source
 

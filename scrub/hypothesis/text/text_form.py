@@ -20,9 +20,9 @@ from scrub.hypothesis.dataset import Dataset
 from scrub.hypothesis.hypothesis import Hypothesis
 from scrub.hypothesis.interpretation import InterpNode
 from scrub.hypothesis.samplers import CondSampler, FuncSampler, UncondSampler
-from scrub.hypothesis.text_calls import SamplerReader
-from scrub.hypothesis.text_reader import read_hypothesis
-from scrub.hypothesis.text_samplers import is_same_function, sampler_text
+from scrub.hypothesis.text.calls import SamplerReader
+from scrub.hypothesis.text.reader import read_hypothesis
+from scrub.hypothesis.text.samplers import is_same_function, sampler_text
 from scrub.rewrite.matcher_text import matcher_text
 
 Functions = Mapping[str, Callable[[Dataset], Any]]

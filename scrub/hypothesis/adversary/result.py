@@ -10,7 +10,7 @@ import torch
 
 from scrub.hypothesis.dataset import Dataset
 from scrub.hypothesis.slots import REFERENCE
-from scrub.hypothesis.statistics import estimates_of
+from scrub.hypothesis.statistics.means import estimates_of
 from scrub.sampling import Estimate, Estimates
 
 _MOST_DRAWS = 8

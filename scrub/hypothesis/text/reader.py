@@ -9,8 +9,8 @@ from scrub.graph import HypothesisError, ParseError
 from scrub.graph.text.names import QUOTED, unquoted
 from scrub.hypothesis.hypothesis import HandedDown, Hypothesis, Unimportant
 from scrub.hypothesis.interpretation import Correspondence, InterpNode
-from scrub.hypothesis.text_calls import Call, SamplerReader, read_call, read_options, split_options
-from scrub.hypothesis.text_samplers import BUILT_IN
+from scrub.hypothesis.text.calls import Call, SamplerReader, read_call, read_options, split_options
+from scrub.hypothesis.text.samplers import BUILT_IN
 from scrub.rewrite import IterativeMatcher
 from scrub.rewrite.matcher_text import parse_matcher
 

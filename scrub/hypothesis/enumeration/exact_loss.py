@@ -15,8 +15,8 @@ import torch
 
 from scrub.graph import HypothesisError
 from scrub.hypothesis.dataset import Dataset
-from scrub.hypothesis.exact_laws import distinct_values
-from scrub.hypothesis.exact_outcomes import Outcomes
+from scrub.hypothesis.enumeration.laws import distinct_values
+from scrub.hypothesis.enumeration.outcomes import Outcomes
 from scrub.hypothesis.experiment import Experiment
 from scrub.hypothesis.metrics import Metric
 from scrub.sampling.estimates import Estimate, Joint

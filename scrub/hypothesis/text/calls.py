@@ -23,7 +23,7 @@ from scrub.hypothesis.samplers import (
     UncondSampler,
     UncondTogetherSampler,
 )
-from scrub.hypothesis.text_samplers import BUILT_IN, is_plain
+from scrub.hypothesis.text.samplers import BUILT_IN, is_plain
 
 _OPTIONS: dict[type[CondSampler], tuple[str, ...]] = {
     ExactSampler: (),

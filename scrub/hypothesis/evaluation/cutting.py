@@ -13,10 +13,10 @@ import torch
 from scrub.graph import Expr, Symbol, postorder
 from scrub.graph.rules import uuid_from_name
 from scrub.graph.walk import rebuild
-from scrub.hypothesis.distinct import distinct, distinct_tuples
+from scrub.hypothesis.evaluation.distinct import distinct, distinct_tuples
+from scrub.hypothesis.evaluation.stages import Cut, Rows, Stage
 from scrub.hypothesis.scrubbed import Read, Scrubbed
 from scrub.hypothesis.slots import Slot
-from scrub.hypothesis.stages import Cut, Rows, Stage
 from scrub.rewrite import substitute_all_modules
 
 _WORTH_IT = 0.8

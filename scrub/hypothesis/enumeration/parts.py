@@ -18,7 +18,7 @@ from scrub.compiler import compile as compile_exprs
 from scrub.graph import Expr, Symbol, postorder
 from scrub.graph.rules import uuid_from_name
 from scrub.graph.walk import rebuild
-from scrub.hypothesis.exact_laws import Laws, distinct_values
+from scrub.hypothesis.enumeration.laws import Laws, distinct_values
 from scrub.hypothesis.scrubbed import Scrubbed
 from scrub.hypothesis.slots import Slot
 from scrub.rewrite import substitute_all_modules

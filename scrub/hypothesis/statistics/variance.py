@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from scrub.graph import HypothesisError
-from scrub.hypothesis.statistics import estimates_of, mean_of
+from scrub.hypothesis.statistics.means import estimates_of, mean_of
 from scrub.sampling import Estimate
 from scrub.sampling.estimates import Estimates
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrub.graph import ScrubError
-from scrub.hypothesis.intervals import RecoveredEstimate
 from scrub.hypothesis.result import Result
+from scrub.hypothesis.statistics.intervals import RecoveredEstimate
 
 if TYPE_CHECKING:
     import pandas as pd

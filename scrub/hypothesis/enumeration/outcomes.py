@@ -1,4 +1,4 @@
-"""The outcomes of a hypothesis, worked up the tree of its draws: see `scrub.hypothesis.exact`."""
+"""The outcomes of a hypothesis, worked up the tree of its draws: see `scrub.hypothesis.enumeration.exact_loss`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from scrub.graph import Expr, HypothesisError
-from scrub.hypothesis.exact_laws import Laws, conditional, distinct_values
-from scrub.hypothesis.exact_parts import Computation, Groups, Model, Part
+from scrub.hypothesis.enumeration.laws import Laws, conditional, distinct_values
+from scrub.hypothesis.enumeration.parts import Computation, Groups, Model, Part
 from scrub.hypothesis.experiment import Experiment
 from scrub.hypothesis.slots import REFERENCE, Slot
 

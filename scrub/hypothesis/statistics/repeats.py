@@ -9,7 +9,7 @@ import torch
 
 from scrub.graph import HypothesisError
 from scrub.hypothesis.result import Result
-from scrub.hypothesis.statistics import mean_of
+from scrub.hypothesis.statistics.means import mean_of
 from scrub.sampling import Estimate
 
 

@@ -7,8 +7,8 @@ average; an adversary looks for the draws on which it fails.
 from __future__ import annotations
 
 from scrub.graph import HypothesisError
-from scrub.hypothesis.adversary_result import Adversary
-from scrub.hypothesis.adversary_search import Search
+from scrub.hypothesis.adversary.result import Adversary
+from scrub.hypothesis.adversary.search import Search
 from scrub.hypothesis.experiment import Experiment
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from scrub.hypothesis.allowed import ShortLists, allows, joint_draws
-from scrub.hypothesis.distinct import distinct, distinct_tuples
-from scrub.hypothesis.evaluation import Evaluator
+from scrub.hypothesis.adversary.allowed import ShortLists, allows, joint_draws
+from scrub.hypothesis.evaluation.distinct import distinct, distinct_tuples
+from scrub.hypothesis.evaluation.evaluator import Evaluator
 from scrub.hypothesis.experiment import Experiment
 from scrub.hypothesis.samplers import UncondTogetherSampler
 from scrub.hypothesis.slots import REFERENCE, Slot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from scrub.hypothesis.interpretation import InterpNode
-from scrub.hypothesis.render_data import printable, shortened
+from scrub.hypothesis.render.data import printable, shortened
 from scrub.hypothesis.slots import Slot
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The search for the resampling that a hypothesis allows and that hurts most."""

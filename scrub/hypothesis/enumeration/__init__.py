@@ -1,0 +1,1 @@
+"""Exact expected losses, by elimination of draws."""

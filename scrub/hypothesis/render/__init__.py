@@ -1,0 +1,1 @@
+"""Hypotheses and models as trees for the terminal, colored by draw."""

@@ -1,0 +1,1 @@
+"""Estimates from numbers per reference: intervals, comparisons, variance, tables."""
