@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 
 zoo: $(VENV)/.installed  ## train the models that ship again, more than an hour on two cores, and study the second
 	$(BIN)/python -m zoo.train_attn_only_2l
-	$(BIN)/python -m zoo.train_parens --seeds 0 1 2 3
+	$(BIN)/python -m zoo.train_parens --seeds 0 1 2
 	$(BIN)/python -m zoo.parens_study
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
