@@ -6,9 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 import scrub as rc
-from scrub.hypothesis import Experiment
+from scrub.hypothesis import Experiment, Unimportant, treeify
 from scrub.hypothesis.enumeration.exact_loss import exact
 from scrub.sampling import Estimate
 from scrub.tasks.toy import toy_data, toy_expression, toy_hypotheses
@@ -213,3 +214,14 @@ def test_inputs_read_the_draws_that_the_page_says(experiments: dict[str, Experim
         ("y", "reference"), ("x0", "A.x0"), ("x1", "A/other"), ("x2", "A/other"), ("x0", "output/other"),
         ("x1", "output/other"), ("x2", "output/other"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("unimportant", ["node", "term", "shared"])
+@pytest.mark.parametrize("name", toy_hypotheses())
+def test_each_hypothesis_equals_its_tree(name: str, unimportant: Unimportant) -> None:
+    hypothesis = toy_hypotheses()[name].replace(unimportant=unimportant)
+    experiment = Experiment(toy_expression(), toy_data(), hypothesis)
+    result = experiment.run(12, seed=5, step=12)
+    rows = experiment.draw(result.references, seed=5)
+    tree = treeify(experiment).evaluate(rows, experiment.source.data)
+    torch.testing.assert_close(result.values["loss"], tree.double(), rtol=1e-12, atol=1e-12)
