@@ -24,9 +24,8 @@ from scrub.hypothesis import (
     UncondSampler,
     UncondTogetherSampler,
     corr_root_matcher,
-    exact_outcomes,
-    exact_parts,
 )
+from scrub.hypothesis.enumeration import outcomes, parts
 from scrub.hypothesis.enumeration.exact_loss import exact, exact_law
 from tests.models.attn_oracle import make, random_tokens
 from tests.scrubbing.exact_oracle import BruteForce, Claim, Formula, Table, as_dataset, as_expr, as_hypothesis, generate
@@ -57,8 +56,8 @@ def test_results_are_the_same_if_little_may_be_held(
     unimportant: Any, handed_down: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parts that have too many outcomes to hold are gone through where they are read, in portions."""
-    monkeypatch.setattr(exact_outcomes, "MOST_KEPT", 6)
-    monkeypatch.setattr(exact_parts, "_MOST_AT_A_TIME", 3)
+    monkeypatch.setattr(outcomes, "MOST_KEPT", 6)
+    monkeypatch.setattr(parts, "_MOST_AT_A_TIME", 3)
     first = 700 + 25 * CHOICES.index((unimportant, handed_down))
     assert _compare(range(first, first + 25), unimportant, handed_down).total() >= 3
 
