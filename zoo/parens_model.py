@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.attn_only import LayerNorm
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParensConfig:
@@ -56,19 +58,6 @@ class Trace:
 
     patterns: list[Tensor] = field(default_factory=list[Tensor])
     terms: list[Tensor] = field(default_factory=list[Tensor])
-
-
-class LayerNorm(nn.Module):
-    """LayerNorm over the last axis, with weight `w` and bias `b`."""
-
-    def __init__(self, d_model: int, *, eps: float) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.ones(d_model))
-        self.b = nn.Parameter(torch.zeros(d_model))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.w.shape, self.w, self.b, self.eps)
 
 
 class Table(nn.Module):
