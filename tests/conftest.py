@@ -3,6 +3,8 @@
 A failure is reported as it was drawn, at once; `pytest --hypothesis-profile=shrink` looks for the smallest one.
 """
 
+import signal
+
 from hypothesis import HealthCheck, Phase, settings
 
 COMMON = {
@@ -15,3 +17,8 @@ COMMON = {
 settings.register_profile("scrub", **COMMON, phases=[Phase.explicit, Phase.generate])
 settings.register_profile("shrink", **COMMON, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 settings.load_profile("scrub")
+
+
+def pytest_configure() -> None:
+    """Interrupts arrive also where the suite runs in the background of a shell, which has them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
