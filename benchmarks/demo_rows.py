@@ -16,7 +16,8 @@ from benchmarks.setting import Setting, Size, agree
 from benchmarks.timing import Row
 from scrub.compiler import compile  # noqa: A004
 from scrub.demo import HYPOTHESES, build_experiment
-from scrub.demo.run import MODEL, demo_heads
+from scrub.demo.run import MODEL
+from scrub.tasks.induction import heads_under_study
 from zoo.attn_only import AttnOnlyConfig, AttnOnlyTransformer
 
 DRAWS, SIZE = 64, Size(8, 128)
@@ -26,7 +27,7 @@ def demo(setting: Setting) -> Iterator[Row]:
     """Cost of a row in plain forwards: the original alone, and the table divided by its number of rows."""
     model = rc.load_shipped(MODEL)
     sequences = rc.held_out_sequences(model.tokenizer, SIZE.seq + 1)
-    experiment = build_experiment(model, sequences, demo_heads(model))
+    experiment = build_experiment(model, sequences, heads_under_study(model))
     per_draw = [h.rewrite(experiment).update(rc.Cumulant, lambda node: node.children[0]) for h in HYPOTHESES]
     spec = rc.RandomSampleSpec((DRAWS,), seed=0)
     rows = spec.rows(experiment.tokens.probs_and_group, 0, DRAWS)

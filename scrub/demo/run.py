@@ -12,7 +12,7 @@ from scrub.graph import Expr
 from scrub.models import ShippedModel, load_shipped
 from scrub.models.stdlib_text import held_out_note, held_out_sequences
 from scrub.sampling import Estimate, Estimates, estimate, loss_recovered
-from scrub.tasks.induction import heads_under_study as demo_heads
+from scrub.tasks.induction import heads_under_study
 
 MODEL = "attn_only_2l"
 
@@ -84,7 +84,7 @@ def run_demo(
     """
     model = load_shipped(MODEL)
     sequences = held_out_sequences(model.tokenizer, seq_len + 1)
-    experiment = build_experiment(model, sequences, demo_heads(model))
+    experiment = build_experiment(model, sequences, heads_under_study(model))
     exprs = {hypothesis.name: hypothesis.rewrite(experiment) for hypothesis in HYPOTHESES}
     started = time.perf_counter()
     losses = estimate(exprs, n=n, seed=seed, batch_size=batch_size, progress=progress)

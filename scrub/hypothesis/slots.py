@@ -96,7 +96,8 @@ class Slots:
             if slot not in wanted and slot != REFERENCE:
                 wanted.add(slot)
                 waiting.append(self.draws[slot].given)
-        return sorted(wanted, key=lambda slot: (self._depth(slot), list(self.draws).index(slot)))
+        made = [slot for slot in self.draws if slot in wanted]
+        return sorted(made, key=self._depth)  # which keeps the order of those of equal depth
 
     def _depth(self, slot: Slot) -> int:
         return 2 * self._by_name[slot.node].depth + (slot.kind == "other")

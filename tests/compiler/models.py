@@ -12,8 +12,8 @@ import torch
 import scrub as rc
 from scrub.compiler import compile as compile_expressions
 from scrub.demo import HYPOTHESES, build_experiment
-from scrub.demo.run import demo_heads
 from scrub.graph import Expr
+from scrub.tasks.induction import heads_under_study
 from tests.compiler.transformers import Shape, on_embedded, random_model
 from tests.models.attn_oracle import Tiny, make, random_tokens
 
@@ -119,7 +119,7 @@ def hypotheses() -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
     """The losses of the demo's rows as random expressions, and their groups."""
     model = shipped(torch.float64)
     sequences = rc.held_out_sequences(model.tokenizer, 13)
-    experiment = build_experiment(model, sequences, demo_heads(model))
+    experiment = build_experiment(model, sequences, heads_under_study(model))
     losses = [h.rewrite(experiment).update(rc.Cumulant, lambda node: node.children[0]) for h in HYPOTHESES]
     return tuple(losses), (experiment.tokens.probs_and_group, experiment.other.probs_and_group)
 

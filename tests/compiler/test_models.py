@@ -13,7 +13,7 @@ import scrub as rc
 from scrub.compiler import compile as compile_expressions
 from scrub.compiler.passes import ALL_PASSES, PASSES
 from scrub.demo import HYPOTHESES
-from scrub.demo.run import demo_heads
+from scrub.tasks.induction import heads_under_study
 from tests.compiler.cases import subsets, watched
 from tests.compiler.models import MODELS, SHAPE, Model, hypotheses, published
 from tests.demo.by_hand import ByHand
@@ -108,7 +108,7 @@ def test_the_rows_of_the_demo_equal_the_model_scrubbed_by_hand() -> None:
     losses, (tokens, other) = hypotheses()
     shipped = rc.load_shipped("attn_only_2l", dtype=torch.float64)
     sequences = rc.held_out_sequences(shipped.tokenizer, 13)
-    heads = demo_heads(shipped)
+    heads = heads_under_study(shipped)
     by_hand = ByHand(shipped.state_dict, shipped.induction_candidates.double(), heads.previous_token, heads.induction)
     rows = {tokens: torch.tensor([3, 0, 77]), other: torch.tensor([5, 5, 12])}
     for hypothesis, got in zip(HYPOTHESES, compile_expressions(losses).run(rows), strict=True):

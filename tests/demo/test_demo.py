@@ -7,7 +7,7 @@ import torch
 
 import scrub as rc
 from scrub.demo import HYPOTHESES, Experiment, build_experiment, report_html, run_demo, scrub_input
-from scrub.demo.run import demo_heads
+from scrub.tasks.induction import heads_under_study
 from tests.demo.by_hand import ByHand
 from zoo.export import load_model
 
@@ -26,12 +26,12 @@ def sequences(model: rc.ShippedModel) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def experiment(model: rc.ShippedModel, sequences: torch.Tensor) -> Experiment:
-    return build_experiment(model, sequences, demo_heads(model))
+    return build_experiment(model, sequences, heads_under_study(model))
 
 
 @pytest.fixture(scope="module")
 def by_hand(model: rc.ShippedModel) -> ByHand:
-    heads = demo_heads(model)
+    heads = heads_under_study(model)
     return ByHand(model.state_dict, model.induction_candidates.float(), heads.previous_token, heads.induction)
 
 
@@ -109,7 +109,7 @@ def test_double_precision_agrees_to_rounding(sequences) -> None:
     from scrub.models.shipped import _FOLDER
 
     model = rc.load_shipped("attn_only_2l", dtype=torch.float64)
-    split = build_experiment(model, sequences, demo_heads(model)).loss.get_unique("t.bind_w", see_through=True)
+    split = build_experiment(model, sequences, heads_under_study(model)).loss.get_unique("t.bind_w", see_through=True)
     lowered = model.lower(seq_len=SEQ_LEN)
     oracle = load_model(_FOLDER / "attn_only_2l").double()
     for tokens in sequences[::200, :-1]:

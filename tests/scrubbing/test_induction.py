@@ -7,9 +7,8 @@ import torch
 
 import scrub as rc
 from scrub.demo import HYPOTHESES, Experiment, build_experiment
-from scrub.demo.run import demo_heads
 from scrub.hypothesis import Experiment as Scrubbing
-from scrub.tasks.induction import InductionStudy, induction_study
+from scrub.tasks.induction import InductionStudy, heads_under_study, induction_study
 
 SEQ_LEN, N = 24, 6
 
@@ -26,7 +25,7 @@ def sequences(model: rc.ShippedModel) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def rewrites(model: rc.ShippedModel, sequences: torch.Tensor) -> Experiment:
-    return build_experiment(model, sequences, demo_heads(model))
+    return build_experiment(model, sequences, heads_under_study(model))
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,10 @@ def position_class(i: int) -> Feature:
 
 def no_bad_position(tokens: torch.Tensor) -> torch.Tensor:
     """[n]: 1 where no position is in one of the `BAD_CLASSES`: `horizon`, put the way a head could see it."""
-    classes = position_classes(tokens)
+    return no_bad_class(position_classes(tokens))
+
+
+def no_bad_class(classes: torch.Tensor) -> torch.Tensor:
+    """[n]: 1 where none of the classes of positions [n, 42] is one of the `BAD_CLASSES`."""
     is_bad = torch.stack([classes == bad for bad in BAD_CLASSES]).any(0)
     return (~is_bad.any(1)).long()

@@ -121,13 +121,8 @@ def parens_dataset(data: ParensData, model: LoadedModel, roles: Roles) -> Datase
     }
     for name, of_positions in classes.items():
         columns |= {_class_at(name, i): of_positions[:, i] for i in range(N_CTX)}
-        columns[_no_bad(name)] = _is_none_bad(of_positions)
+        columns[_no_bad(name)] = features.no_bad_class(of_positions)
     return Dataset(columns, inputs=[TOKENS, MASK, SHARE], name="parentheses")
-
-
-def _is_none_bad(classes: torch.Tensor) -> torch.Tensor:
-    is_bad = torch.stack([classes == bad for bad in features.BAD_CLASSES]).any(0)
-    return (~is_bad.any(1)).long()
 
 
 def _class_at(classes: str, i: int) -> str:
