@@ -179,7 +179,7 @@ class Program:
         kinds, n = self.inputs.kinds(given), self.inputs.num_draws(given)
         check_objective(self.exprs, of, self._targets, self.backend)
         if (of, kinds) not in self._differentiated:
-            with _without_cycle_collection():
+            with without_cycle_collection():
                 self._differentiated[of, kinds] = self._differentiate(of, kinds, n)
         tensors = [given[key] for key in self.inputs.keys]
         program = self._differentiated[of, kinds]
@@ -197,7 +197,7 @@ class Program:
     def _compiled_for(self, given: Mapping[Expr, torch.Tensor]) -> Compiled:
         kinds = self.inputs.kinds(given)
         if kinds not in self._compiled:
-            with _without_cycle_collection():
+            with without_cycle_collection():
                 self._compiled[kinds] = self._compile(kinds, self.inputs.num_draws(given))
         return self._compiled[kinds]
 
@@ -262,7 +262,7 @@ class Program:
 
 
 @contextlib.contextmanager
-def _without_cycle_collection() -> Generator[None]:
+def without_cycle_collection() -> Generator[None]:
     """Values refer to their arguments alone, so there are no cycles to look for; looking takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -286,3 +286,16 @@ def _of_known_sizes(expr: Expr, inputs: dict[Expr, Value]) -> Expr:
     bound = bind(expr, sized)
     check_sizes_are_known(bound)
     return substitute_all_modules(bound)
+
+
+def lower_for(exprs: Sequence[Expr], keys: Inputs, kinds: Sequence[Kind]) -> tuple[list[Value], list[Value], list[Value]]:
+    """The values of inputs of these kinds; of the expressions, as they are lowered; and after all passes."""
+    graph = Graph(assumed_draws=_MOST_ASSUMED_DRAWS)
+    inputs: dict[Expr, Value] = {
+        key: graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
+        for key, kind in zip(keys.keys, kinds, strict=True)
+    }
+    sized = [_of_known_sizes(expr, inputs) for expr in exprs]
+    lowering = Lowering(graph, inputs)
+    lowered = [lowering.run(expr) for expr in sized]
+    return list(inputs.values())[: len(kinds)], lowered, run_passes(graph, lowered, ALL_PASSES)

@@ -127,6 +127,14 @@ class HypothesisError(ScrubError):
     """A hypothesis that says something impossible, or that does not fit the model; `found` has every mismatch."""
 
 
+class TaskError(ScrubError):
+    """Prompts, answers or positions that make no task: of several tokens, of different lengths, or absent."""
+
+
+class DiscoveryError(ScrubError):
+    """A component, edge, score or circuit that is not there or not of this graph, or a metric that does not fit."""
+
+
 class CheckpointError(ScrubError):
     """Weights or a config from which no model can be lowered."""
 

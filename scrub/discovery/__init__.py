@@ -1,0 +1,1 @@
+"""What is searched: component graphs, patching, attribution, circuits."""

@@ -1,0 +1,1 @@
+"""The component graph of a model, found in its expression."""

@@ -1,0 +1,190 @@
+"""What a model is given: from tokens to the tensors of the symbols that its expression is free in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+
+from scrub.compiler import TorchFunction
+from scrub.discovery.derive.walks import outside_bodies, replaced
+from scrub.graph import DiscoveryError, Expr, GeneralFunction, Symbol
+from scrub.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class Given:
+    """Tensors of an expression's free symbols, for a batch.
+
+    Attributes:
+        tensors: symbol -> value, [n, *shape] for those in `batched`, else [*shape].
+        batched: the symbols with one value for each example.
+        n: how many examples.
+        embeds: the token embeddings that they were made from, [n, *shape].
+    """
+
+    tensors: Mapping[Symbol, torch.Tensor]
+    batched: frozenset[Symbol]
+    n: int
+    embeds: torch.Tensor
+
+
+class Source(Protocol):
+    """Makes what a model is given."""
+
+    def given(
+        self, tokens: torch.Tensor, mask: torch.Tensor | None = None, *, embeds: torch.Tensor | None = None
+    ) -> Given:
+        """For tokens [n, seq] and what is padding (1 token, 0 padding).
+
+        Args:
+            tokens: int64 [n, seq].
+            mask: [n, seq]; None where there is no padding.
+            embeds: token embeddings to use instead of those of the tokens, [n, *shape].
+        """
+        ...
+
+
+class LoadedSource:
+    """Of a loaded model: embeds tokens, and makes masks and tables of positions.
+
+    Args:
+        model: the model.
+        root: its logits, free in what `model.call` binds.
+    """
+
+    def __init__(self, model: LoadedModel, root: Expr) -> None:
+        self.model = model
+        self.root = root
+        self._functions = lru_cache(maxsize=64)(self._make)
+
+    def given(
+        self, tokens: torch.Tensor, mask: torch.Tensor | None = None, *, embeds: torch.Tensor | None = None
+    ) -> Given:
+        """See `Source`. Where there is padding on the left, positions are counted from the first token."""
+        if mask is not None and bool((mask == 1).all()):
+            mask = None
+        has_positions = mask is not None and self._counts_positions and bool((mask[:, 0] == 0).any())
+        seq = tokens.shape[-1]
+        functions = self._functions(seq, mask is not None, has_positions)
+        values = [tokens]
+        if mask is not None:
+            values.append(mask)
+            if has_positions:
+                values.append((mask.cumsum(-1) - 1).clamp(min=0))
+        if embeds is None:
+            (embeds,) = functions.embed(*values)
+        found = functions.rest(embeds, *values)
+        tensors = dict(zip(functions.symbols, found, strict=True))
+        return Given(tensors, functions.batched, len(tokens), embeds)
+
+    @property
+    def _counts_positions(self) -> bool:
+        embedding = self.model.architecture.embedding
+        return embedding.positions in ("learned", "shortformer") and not embedding.positions_from_mask
+
+    def _make(self, seq: int, has_mask: bool, has_positions: bool) -> _Functions:
+        names = ["tokens", *(["attention_mask"] if has_mask else []), *(["position_ids"] if has_positions else [])]
+        args = {name: Symbol.new_with_random_uuid((seq,), name) for name in names}
+        call = self.model.call(args["tokens"], model=self.root, **{n: s for n, s in args.items() if n != "tokens"})
+        return make_functions(list(args.values()), dict(call.bindings))
+
+
+class ExpressionSource:
+    """Of an expression that reads tokens through one symbol.
+
+    Args:
+        root: the expression.
+        tokens: the symbol; of shape [seq], or with axes of size 1 in front.
+    """
+
+    def __init__(self, root: Expr, tokens: Symbol) -> None:
+        self.tokens = tokens
+        self._functions = _embedding_of(root, tokens)
+
+    def given(
+        self, tokens: torch.Tensor, mask: torch.Tensor | None = None, *, embeds: torch.Tensor | None = None
+    ) -> Given:
+        """See `Source`."""
+        if mask is not None and bool((mask == 0).any()):
+            raise DiscoveryError(
+                "an expression without a mask cannot leave out padding",
+                nodes=[self.tokens],
+                expected="prompts of one length",
+                found="padding",
+                hint="use prompts of one length",
+            )
+        value = tokens.reshape(len(tokens), *self.tokens.shape)
+        if embeds is None:
+            (embeds,) = self._functions.embed(value)
+        symbol = self._functions.symbols[0]
+        return Given({symbol: embeds}, frozenset({symbol}), len(tokens), embeds)
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """What stands for the embedded tokens in `root`."""
+        return self._functions.symbols
+
+    @property
+    def root(self) -> Expr:
+        """The expression, free in the embedded tokens."""
+        return self._functions.root
+
+
+@dataclass(frozen=True)
+class _Functions:
+    """How tokens become what a model is given."""
+
+    embed: TorchFunction
+    rest: TorchFunction
+    symbols: tuple[Symbol, ...]
+    batched: frozenset[Symbol]
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    embed: TorchFunction
+    root: Expr
+    symbols: tuple[Symbol, ...]
+
+
+def make_functions(args: list[Symbol], bindings: dict[Symbol, Expr]) -> _Functions:
+    """The token embeddings of the arguments, tokens first; and of these and the arguments, what is bound."""
+    lookup = _lookup(list(bindings.values()), args[0])
+    embeds = Symbol.new_with_random_uuid(lookup.shape, "embeds")
+    exprs = [replaced(value, {lookup: embeds}) for value in bindings.values()]
+    every = [embeds, *args]
+    batched = frozenset(s for s, value in zip(bindings, exprs, strict=True) if set(value.free_symbols) & set(every))
+    return _Functions(
+        TorchFunction([lookup], args, batched=args), TorchFunction(exprs, every, batched=every), tuple(bindings), batched
+    )
+
+
+def _embedding_of(root: Expr, tokens: Symbol) -> _Embedding:
+    lookup = _lookup([root], tokens)
+    embeds = Symbol.new_with_random_uuid(lookup.shape, "embeds")
+    cut = replaced(root, {lookup: embeds})
+    if tokens in cut.free_symbols:
+        raise DiscoveryError(
+            f"{root!r} reads {tokens!r} in other ways than by looking up embeddings",
+            nodes=[root, tokens],
+            expected="tokens that are looked up once",
+            hint="bind what else reads them",
+        )
+    return _Embedding(TorchFunction([lookup], [tokens], batched=[tokens]), cut, (embeds,))
+
+
+def _lookup(exprs: list[Expr], tokens: Symbol) -> Expr:
+    """The node that looks up the embeddings of tokens."""
+    for node in outside_bodies(exprs):
+        if isinstance(node, GeneralFunction) and len(node.children) == 2 and node.children[1] is tokens:
+            return node
+    raise DiscoveryError(
+        f"nothing looks up the embeddings of {tokens!r}",
+        nodes=[tokens],
+        expected="gen_index(table, tokens)",
+        hint="component graphs are for models of tokens",
+    )
