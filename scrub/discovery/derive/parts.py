@@ -165,7 +165,7 @@ def _of_heads(term: Expr, name: str, heads: Heads, symbols: Mapping[Expr, Symbol
     lifted = lift(heads.whole, heads.summed, output, heads.summed.with_children((output,)), {})
     if lifted is None or any(depending(expr, known) for expr in lifted if expr is not None):
         return None
-    each, rest = (_of_output(lifted, output, replaced(call, symbols)))
+    each, rest = _of_output(lifted, output, replaced(call, symbols))
     inner, inner_rest = _of_output(lifted, output, on_entries)
     ports: dict[tuple[str, Expr], Port] = {}
     entered: list[Expr] = []

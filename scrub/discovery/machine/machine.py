@@ -10,7 +10,7 @@ import torch
 
 from scrub.compiler import TorchFunction
 from scrub.discovery.components import ComponentGraph
-from scrub.discovery.derive.model import Anatomy, n_heads, take_apart
+from scrub.discovery.derive.model import Anatomy, take_apart
 from scrub.discovery.derive.parts import Part
 from scrub.discovery.machine.parts import PartFunctions
 from scrub.discovery.machine.source import ExpressionSource, Given, LoadedSource, Source
@@ -89,7 +89,9 @@ class Machine:
         by_term = {part.term: part.name for part in self.anatomy.parts[:-1]}
         position = {name: i for i, name in enumerate(self.order)}
         terms_of = self.anatomy.stream.states
-        last = {state: max((position[by_term[t]] for t in ts if t in by_term), default=-1) for state, ts in terms_of.items()}
+        last = {
+            state: max((position[by_term[t]] for t in ts if t in by_term), default=-1) for state, ts in terms_of.items()
+        }
         plans: dict[Expr, StatePlan] = {}
         for state in sorted(terms_of, key=lambda s: (last[s], len(terms_of[s]))):
             terms = list(terms_of[state])
@@ -129,7 +131,11 @@ class Machine:
 
     @cached_property
     def _constant_rests(self) -> list[Expr]:
-        return [p.rest for p in self.anatomy.parts if p.rest is not None and not set(p.rest.free_symbols) & set(p.symbols.values())]
+        return [
+            p.rest
+            for p in self.anatomy.parts
+            if p.rest is not None and not set(p.rest.free_symbols) & set(p.symbols.values())
+        ]
 
     def state(self, state: Expr, run: Run, totals: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
         """The value of a state, [n, *stream], of what the parts before it added; kept in `run.states`.
@@ -202,7 +208,9 @@ class Machine:
         summed = writes[:, 0] if writes.shape[1] == 1 else writes.sum(1)
         return summed if rest is None else summed + rest
 
-    def logits(self, states: Sequence[torch.Tensor], given: Given, positions: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(
+        self, states: Sequence[torch.Tensor], given: Given, positions: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The logits at some positions of each example.
 
         Args:
@@ -280,8 +288,3 @@ def machine_of_expression(expr: Expr, tokens: Symbol, *, sums: MatcherIn | None 
     """
     source = ExpressionSource(expr, tokens)
     return Machine(take_apart(source.root, source.symbols, sums=sums), source)
-
-
-def heads_of(part: Part) -> int:
-    """How many writers a part has."""
-    return n_heads(part)

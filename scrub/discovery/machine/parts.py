@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 
 from scrub.compiler import TorchFunction
 from scrub.discovery.derive.parts import Part
-from scrub.discovery.derive.walks import replaced
+from scrub.discovery.derive.walks import opened, outside_bodies, replaced
 from scrub.discovery.machine.source import Given
-from scrub.graph import Expr, Module, Symbol
+from scrub.graph import DiscoveryError, Expr, Module, Symbol
+from scrub.graph.rearrange import repeat_axes
+from scrub.rewrite.substitute import bind
 
 
 class PartFunctions:
@@ -26,6 +30,7 @@ class PartFunctions:
         self._free = part.free
         self._batched = batched
         self._cache: dict[str, TorchFunction] = {}
+        self._with: dict[str, tuple[list[Symbol], Expr, Expr | None]] = {}
         self.rest_is_drawn = part.rest is not None and any(
             s in set(part.symbols.values()) for s in part.rest.free_symbols
         )
@@ -63,6 +68,76 @@ class PartFunctions:
             value[(slice(None), *[None] * n_axes)].expand(len(value), *self.part.axes, *value.shape[1:])
             for value in found
         ]
+
+    def activations(
+        self, names: Sequence[str], entries: Sequence[torch.Tensor], given: Given
+    ) -> dict[str, torch.Tensor]:
+        """Values inside the part, such as "a.q" or "m.post", of what its heads are given: [n, heads, *shape].
+
+        Raises:
+            DiscoveryError: the part has no such node.
+        """
+        nodes = [self.node(name) for name in names]
+        exprs = [self._around(node) for node in nodes]
+        found = self._call(f"at {' '.join(names)}", exprs, self.part.entries, entries, given)
+        return {name: self.from_axes(value) for name, value in zip(names, found, strict=True)}
+
+    def write_with(
+        self, values: Mapping[str, torch.Tensor], entries: Sequence[torch.Tensor], given: Given
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """As `inner`, with values inside the part given, [n, heads, *shape]."""
+        nodes = {self.node(name): name for name in values}
+        what = f"with {' '.join(values)}"
+        if what not in self._with:
+            self._with[what] = self._with_given(list(nodes))
+        symbols, each, rest = self._with[what]
+        tensors = [*(self.to_axes(value) for value in values.values()), *entries]
+        return self._written(what, each, rest, [*symbols, *self.part.entries], tensors, given)
+
+    def node(self, name: str) -> Expr:
+        """The node of that name inside the part."""
+        if name not in self.nodes:
+            close = difflib.get_close_matches(name, list(self.nodes), n=1)
+            raise DiscoveryError(
+                f"there is no activation {name!r} in {self.part.name}",
+                expected=sorted(self.nodes),
+                found=name,
+                hint=f"did you mean {close[0]!r}?" if close else f"its activations are {sorted(self.nodes)}",
+            )
+        return self.nodes[name]
+
+    @cached_property
+    def nodes(self) -> dict[str, Expr]:
+        """Name -> node inside the part, in the body of its heads' call or in itself, calls opened."""
+        return {str(node.name): node for node in outside_bodies([self._body]) if node.name}
+
+    @cached_property
+    def _body(self) -> Expr:
+        heads = self.part.heads
+        return opened(self.part.inner if heads is None else heads.call.body, lambda call: call.ndim == call.body.ndim)
+
+    def _around(self, node: Expr) -> Expr:
+        """A node of the body for all heads, on the part's entries."""
+        heads = self.part.heads
+        if heads is None:
+            return node
+        used = {symbol: arg for symbol, arg in heads.call.bindings.items() if symbol in node.free_symbols}
+        result: Expr = Module.from_bindings(node, used)
+        return repeat_axes(result, self.part.axes) if result.ndim == node.ndim else result
+
+    def _with_given(self, nodes: Sequence[Expr]) -> tuple[list[Symbol], Expr, Expr | None]:
+        """Symbols for nodes of the body, and what is written and the rest, of these."""
+        axes, heads = self.part.axes, self.part.heads
+        inside = {node: Symbol.new_with_random_uuid(node.shape, f"at.{node.name}") for node in nodes}
+        body = replaced(self._body, inside)
+        if heads is None:
+            return list(inside.values()), body, None
+        outside = {node: Symbol.new_with_random_uuid((*axes, *node.shape), f"given.{node.name}") for node in nodes}
+        bindings = {symbol: arg for symbol, arg in heads.call.bindings.items() if symbol in body.free_symbols}
+        call = Module.from_bindings(body, bindings | {inside[node]: outside[node] for node in nodes})
+        each, rest = (None if e is None else bind(e, {heads.output: call}) for e in heads.written)
+        assert each is not None
+        return list(outside.values()), each, rest
 
     def to_axes(self, value: torch.Tensor) -> torch.Tensor:
         """[n, heads, ...] as [n, *axes, ...]: of axes [i, g], head g * n_i + i is [i, g]."""

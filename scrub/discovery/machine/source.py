@@ -159,7 +159,10 @@ def make_functions(args: list[Symbol], bindings: dict[Symbol, Expr]) -> _Functio
     every = [embeds, *args]
     batched = frozenset(s for s, value in zip(bindings, exprs, strict=True) if set(value.free_symbols) & set(every))
     return _Functions(
-        TorchFunction([lookup], args, batched=args), TorchFunction(exprs, every, batched=every), tuple(bindings), batched
+        TorchFunction([lookup], args, batched=args),
+        TorchFunction(exprs, every, batched=every),
+        tuple(bindings),
+        batched,
     )
 
 
