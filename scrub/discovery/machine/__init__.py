@@ -1,6 +1,6 @@
 """Models as machines of parts: plain runs, runs with edges patched, and gradients part by part."""
 
-from scrub.discovery.machine.machine import Machine, Run, at_positions, machine_of, machine_of_expression
+from scrub.discovery.machine.machine import Machine, Run, as_machine, at_positions, machine_of, machine_of_expression
 from scrub.discovery.machine.patched import PatchedRun, Replacement, writes_of
 from scrub.discovery.machine.source import Given
 from scrub.discovery.machine.tape import PartGradients, Tape, backward, port_rows, record
@@ -13,6 +13,7 @@ __all__ = [
     "Replacement",
     "Run",
     "Tape",
+    "as_machine",
     "at_positions",
     "backward",
     "machine_of",

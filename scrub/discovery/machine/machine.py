@@ -288,3 +288,8 @@ def machine_of_expression(expr: Expr, tokens: Symbol, *, sums: MatcherIn | None 
     """
     source = ExpressionSource(expr, tokens)
     return Machine(take_apart(source.root, source.symbols, sums=sums), source)
+
+
+def as_machine(model: Machine | LoadedModel) -> Machine:
+    """The machine itself, or that of a loaded model."""
+    return model if isinstance(model, Machine) else machine_of(model)
