@@ -49,8 +49,8 @@ class Edge(NamedTuple):
 class ComponentGraph:
     """Components in order of computation, and the edges from writers to readers.
 
-    Edge (u, v) is there when what u writes is a term of the sum that v reads. Matrices over edges, scores and masks, are
-    [n_readers, n_writers].
+    Edge (u, v) is there when what u writes is a term of the sum that v reads. Matrices over edges, scores and masks,
+    are [n_readers, n_writers].
 
     Attributes:
         components: in order of computation.
@@ -67,8 +67,10 @@ class ComponentGraph:
     readers: tuple[str, ...]
     owners: tuple[str, ...]
     exists: torch.Tensor = field(repr=False, compare=False)
-    other_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False, compare=False)
-    shape: Mapping[str, int] = field(default_factory=dict, compare=False)
+    other_names: Mapping[str, Mapping[str, str]] = field(
+        default_factory=dict[str, Mapping[str, str]], repr=False, compare=False
+    )
+    shape: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
 
     @cached_property
     def writer_index(self) -> dict[str, int]:
@@ -92,7 +94,8 @@ class ComponentGraph:
 
     def edges(self) -> Iterator[Edge]:
         """Every edge, in order of readers, then writers."""
-        for row, column in self.exists.nonzero().tolist():
+        pairs: list[list[int]] = self.exists.nonzero().tolist()
+        for row, column in pairs:
             yield Edge(self.writers[column], self.readers[row])
 
     def index(self, edge: Edge | str | Sequence[str]) -> tuple[int, int]:

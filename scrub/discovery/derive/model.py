@@ -115,12 +115,17 @@ def take_apart(root: Expr, inputs: Sequence[Symbol], *, sums: MatcherIn | None =
         if term in stream.constants:
             continue
         is_input = not (depending(term, set(states) - {term}) - {term})
-        name = "input" if is_input else part_name(term, number)
+        name = _input_name(term, inputs) if is_input else part_name(term, number)
         parts.append(make_part(term, states, _unused(name, names), "input" if is_input else "layer"))
     if not depending(stream.root, set(states)):
         raise DiscoveryError(f"{root!r} reads nothing of its residual stream", nodes=[root])
     parts.append(make_part(stream.root, states, "logits", "logits"))
     return Anatomy(stream, tuple(parts), tuple(inputs))
+
+
+def _input_name(term: Expr, inputs: Sequence[Symbol]) -> str:
+    """ "input", or the name of one of several inputs."""
+    return str(term.name) if len(inputs) > 1 and term in inputs else "input"
 
 
 def _unused(name: str, names: set[str]) -> str:

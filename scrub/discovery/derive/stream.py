@@ -57,7 +57,8 @@ def find_stream(root: Expr, inputs: Sequence[Expr], sums: MatcherIn | None = Non
             hint="sums= takes a matcher of the sums that components write to",
         )
     shape = found[-1].shape  # the one closest to the result; others are sums within components
-    chosen = [node for node in found if node.shape == shape]
+    chosen = [node for node in _sums_of(root, set(inputs)) if node.shape == shape]
+    chosen += [node for node in found if node.shape == shape]
     touched = depending(root, set(inputs))
     terms_of = {node: _terms(node, set(chosen), touched) for node in chosen}
     terms = dict.fromkeys(term for node in chosen for term in terms_of[node])
@@ -80,6 +81,15 @@ def skip_sums(root: Expr) -> list[Expr]:
             if any(_is_read_by(term, others) for term, others in _each_and_others(whole, node)):
                 found.append(node)
     return found
+
+
+def _sums_of(root: Expr, inputs: set[Expr]) -> list[Expr]:
+    """Sums of several inputs, such as the embeddings of tokens and of positions where these are apart."""
+    return [
+        node
+        for node in outside_bodies([root])
+        if isinstance(node, Add) and len(node.children) > 1 and inputs.issuperset(node.children)
+    ]
 
 
 def _each_and_others(terms: list[Expr], node: Expr) -> list[tuple[Expr, list[Expr]]]:

@@ -12,11 +12,12 @@ from scrub.compiler import TorchFunction
 from scrub.discovery.components import ComponentGraph
 from scrub.discovery.derive.model import Anatomy, take_apart
 from scrub.discovery.derive.parts import Part
+from scrub.discovery.machine.naming import named_graph
 from scrub.discovery.machine.parts import PartFunctions
-from scrub.discovery.machine.source import ExpressionSource, Given, LoadedSource, Source
-from scrub.graph import Expr, Symbol
+from scrub.discovery.machine.source import ExpressionSource, Given, LoadedSource, Source, input_terms
+from scrub.graph import Add, Expr, Symbol
 from scrub.models import LoadedModel, configure_transformer
-from scrub.rewrite import substitute
+from scrub.rewrite import bind, substitute
 from scrub.rewrite.matcher import MatcherIn
 
 
@@ -45,13 +46,22 @@ class Run:
         totals: name of a part -> all that it added to the stream, [n, *stream].
         writes: name of a part -> what each of its writers wrote, [n, heads, *stream], where that was kept.
         rests: name of a part -> what it added besides.
+        constants: the values of terms that no input reaches, once they were asked for.
     """
 
     given: Given
-    states: dict[Expr, torch.Tensor] = field(default_factory=dict)
-    totals: dict[str, torch.Tensor] = field(default_factory=dict)
-    writes: dict[str, torch.Tensor] = field(default_factory=dict)
-    rests: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    states: dict[Expr, torch.Tensor] = field(default_factory=dict[Expr, torch.Tensor])
+    totals: dict[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    writes: dict[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    rests: dict[str, torch.Tensor | None] = field(default_factory=dict[str, torch.Tensor | None])
+
+    constants: dict[Expr, torch.Tensor] | None = None
+
+    def take(self, other: Run, names: Sequence[str]) -> None:
+        """Take over what another run computed of some parts."""
+        self.totals.update({name: other.totals[name] for name in names})
+        self.writes.update({name: other.writes[name] for name in names if name in other.writes})
+        self.rests.update({name: other.rests[name] for name in names if name in other.rests})
 
 
 class Machine:
@@ -60,23 +70,26 @@ class Machine:
     Args:
         anatomy: its parts.
         source: makes what it is given from tokens.
-        is_local: whether the logits at a position depend on the last state at that position alone, so that they are
-            computed only where they are read.
+        model: what it was made of, if it was a loaded model.
+        graph: its component graph, with other names and sizes; that of the anatomy if None.
     """
 
-    def __init__(self, anatomy: Anatomy, source: Source, *, model: LoadedModel | None = None) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        source: Source,
+        *,
+        model: LoadedModel | None = None,
+        graph: ComponentGraph | None = None,
+    ) -> None:
         self.anatomy = anatomy
         self.source = source
         self.model = model
         self.parts: dict[str, Part] = {part.name: part for part in anatomy.parts}
         self.order = tuple(self.parts)
         self._functions: dict[frozenset[Symbol], dict[str, PartFunctions]] = {}
+        self.graph = anatomy.graph if graph is None else graph
         self._constants: dict[frozenset[Symbol], TorchFunction] = {}
-
-    @property
-    def graph(self) -> ComponentGraph:
-        """Its component graph."""
-        return self.anatomy.graph
 
     @property
     def readout(self) -> Part:
@@ -117,17 +130,18 @@ class Machine:
             }
         return self._functions[given.batched]
 
-    def constants(self, given: Given) -> dict[Expr, torch.Tensor]:
-        """The values of terms of the stream that no input reaches."""
-        exprs = [*self.anatomy.stream.constants, *self._constant_rests]
-        if not exprs:
-            return {}
-        args = list(dict.fromkeys(s for expr in exprs for s in expr.free_symbols))
-        if given.batched not in self._constants:
-            batched = [s for s in args if s in given.batched]
-            self._constants[given.batched] = TorchFunction(exprs, args, batched=batched)
-        found = self._constants[given.batched](*(given.tensors[s] for s in args))
-        return dict(zip(exprs, found, strict=True))
+    def constants(self, run: Run) -> dict[Expr, torch.Tensor]:
+        """The values of terms of the stream that no input reaches; kept in `run.constants`."""
+        if run.constants is None:
+            given = run.given
+            exprs = [*self.anatomy.stream.constants, *self._constant_rests]
+            args = list(dict.fromkeys(s for expr in exprs for s in expr.free_symbols))
+            if given.batched not in self._constants:
+                batched = [s for s in args if s in given.batched]
+                self._constants[given.batched] = TorchFunction(exprs, args, batched=batched)
+            found = self._constants[given.batched](*(given.tensors[s] for s in args))
+            run.constants = dict(zip(exprs, found, strict=True))
+        return run.constants
 
     @cached_property
     def _constant_rests(self) -> list[Expr]:
@@ -157,7 +171,7 @@ class Machine:
             else:
                 terms = [] if plan.base is None else [run.states[plan.base]]
                 terms += [known[name] for name in plan.parts]
-                terms += [self.constants(run.given)[term] for term in plan.constants]
+                terms += [self.constants(run)[term] for term in plan.constants]
                 run.states[at] = _sum(terms)
                 waiting.pop()
         return run.states[state]
@@ -184,11 +198,9 @@ class Machine:
             start, base: the part to start with, and a run whose results hold up to it.
         """
         run = Run(given)
-        first = 0 if start is None else self.order.index(start)
-        for name in self.order[:first] if base is not None else ():
-            run.totals[name] = base.totals[name]
-            if name in base.writes:
-                run.writes[name], run.rests[name] = base.writes[name], base.rests[name]
+        first = 0 if start is None or base is None else self.order.index(start)
+        if base is not None:
+            run.take(base, self.order[:first])
         functions = self.functions(given)
         for name in self.order[first:-1]:
             if replaced is not None and name in replaced:
@@ -266,8 +278,16 @@ def _acts_by_position(machine: Machine, part: Part) -> bool:
     return whole.ndim == 3 and whole.shape[1] == 3 and torch.allclose(whole[:, 1:2], one, rtol=1e-4, atol=1e-4)
 
 
-def machine_of(model: LoadedModel) -> Machine:
+def machine_of(model: LoadedModel, *, split_input: bool = False) -> Machine:
     """The machine of a loaded model, with its heads apart.
+
+    Args:
+        model: the model.
+        split_input: whether the embeddings of tokens and those of positions (and of token types) are writers of their
+            own, "input.tokens", "input.positions" and "input.types".
+
+    Raises:
+        DiscoveryError: embeddings cannot be told apart, because they are normed together or there are no others.
 
     >>> from scrub.models import load_shipped
     >>> machine_of(load_shipped("attn_only_2l")).graph.n_edges
@@ -275,7 +295,15 @@ def machine_of(model: LoadedModel) -> Machine:
     """
     root = substitute(configure_transformer(model.lower()["t.bind_w"]))
     inputs = [symbol for symbol in root.free_symbols if symbol.name == "t.input"]
-    return Machine(take_apart(root, inputs), LoadedSource(model, root), model=model)
+    if split_input:
+        names = input_terms(model)
+        inputs = [Symbol.new_with_random_uuid(inputs[0].shape, name) for name in names]
+        (whole,) = [symbol for symbol in root.free_symbols if symbol.name == "t.input"]
+        anatomy = take_apart(bind(root, {whole: Add(*inputs, name="t.input")}), inputs)
+    else:
+        anatomy = take_apart(root, inputs)
+    source = LoadedSource(model, root, inputs if split_input else ())
+    return Machine(anatomy, source, model=model, graph=named_graph(anatomy, model))
 
 
 def machine_of_expression(expr: Expr, tokens: Symbol, *, sums: MatcherIn | None = None) -> Machine:

@@ -144,7 +144,8 @@ class PartFunctions:
         axes = self.part.axes
         if not axes:
             return value[:, 0]
-        return value.unflatten(1, axes[::-1]).movedim(tuple(range(1, len(axes) + 1)), tuple(range(len(axes), 0, -1)))
+        apart = value.reshape(len(value), *axes[::-1], *value.shape[2:])
+        return apart.movedim(tuple(range(1, len(axes) + 1)), tuple(range(len(axes), 0, -1)))
 
     def from_axes(self, value: torch.Tensor) -> torch.Tensor:
         """[n, *axes, ...] as [n, heads, ...]."""

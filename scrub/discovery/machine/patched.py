@@ -83,7 +83,8 @@ class PatchedRun:
                 found=tuple(keep.shape),
                 hint="per_position=True for masks of edges at positions",
             )
-        self.keep = keep
+        exists = graph.exists[..., None] if per_position else graph.exists
+        self.keep = keep.to(given.embeds) * exists.to(given.embeds)
         self._base = Run(given)
         self._rests: dict[str, torch.Tensor] = {}
         self._difference: torch.Tensor | None = None
@@ -108,14 +109,13 @@ class PatchedRun:
         base = base[:, None]
         if self._difference is None or not self._filled:
             return base.expand(self.given.n, len(rows), *base.shape[2:])
-        exists = machine.graph.exists[rows.start : rows.stop, : self._filled].to(base)
         difference = self._difference[:, : self._filled]
         if self.per_position:
-            keep = self.keep[..., rows.start : rows.stop, : self._filled, :].to(base) * exists[..., None]
-            mixed = _mix_at(keep, difference)
+            mixed = _mix_at(self.keep[..., rows.start : rows.stop, : self._filled, :], difference)
         else:
-            keep = self.keep[..., rows.start : rows.stop, : self._filled].to(base) * exists
-            mixed = torch.matmul(keep, difference.flatten(2)).unflatten(2, difference.shape[2:])
+            keep = self.keep[..., rows.start : rows.stop, : self._filled]
+            flat = torch.matmul(keep, difference.flatten(2))
+            mixed = flat.reshape(*flat.shape[:2], *difference.shape[2:])
         return mixed.add_(base) if not mixed.requires_grad else mixed + base
 
     def _run_part(self, part: Part) -> None:
@@ -161,12 +161,11 @@ class PatchedRun:
         """What a part adds that is no writer's and the same in every run."""
         if part.rest is None or self.machine.functions(self.given)[part.name].rest_is_drawn:
             return None
-        return self.machine.constants(self.given)[part.rest]
+        return self.machine.constants(self._base)[part.rest]
 
 
 def _mix_at(keep: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
     """Masks [..., readers, writers, seq] of what was written [n, writers, ..., seq, d], for each reader."""
-    by_position = difference.movedim(-2, 1).flatten(3) if difference.ndim > 4 else difference.movedim(-2, 1)
-    mixed = torch.matmul(keep.movedim(-1, -3), by_position)  # [n, seq, readers, ...]
-    mixed = mixed.unflatten(3, (*difference.shape[2:-2], difference.shape[-1]))
-    return mixed.movedim(1, -2)
+    by_position = difference.movedim(-2, 1)  # [n, seq, writers, ...]
+    mixed = torch.matmul(keep.movedim(-1, -3), by_position.flatten(3))
+    return mixed.reshape(*mixed.shape[:3], *by_position.shape[3:]).movedim(1, -2)

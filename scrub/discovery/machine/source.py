@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -54,12 +53,14 @@ class LoadedSource:
     Args:
         model: the model.
         root: its logits, free in what `model.call` binds.
+        terms: symbols of what the first residual stream adds up, where these are apart; see `input_terms`.
     """
 
-    def __init__(self, model: LoadedModel, root: Expr) -> None:
+    def __init__(self, model: LoadedModel, root: Expr, terms: Sequence[Symbol] = ()) -> None:
         self.model = model
         self.root = root
-        self._functions = lru_cache(maxsize=64)(self._make)
+        self.terms = tuple(terms)
+        self._made: dict[tuple[int, bool, bool], _Functions] = {}
 
     def given(
         self, tokens: torch.Tensor, mask: torch.Tensor | None = None, *, embeds: torch.Tensor | None = None
@@ -69,7 +70,10 @@ class LoadedSource:
             mask = None
         has_positions = mask is not None and self._counts_positions and bool((mask[:, 0] == 0).any())
         seq = tokens.shape[-1]
-        functions = self._functions(seq, mask is not None, has_positions)
+        kind = (seq, mask is not None, has_positions)
+        if kind not in self._made:
+            self._made[kind] = self._make(*kind)
+        functions = self._made[kind]
         values = [tokens]
         if mask is not None:
             values.append(mask)
@@ -89,8 +93,39 @@ class LoadedSource:
     def _make(self, seq: int, has_mask: bool, has_positions: bool) -> _Functions:
         names = ["tokens", *(["attention_mask"] if has_mask else []), *(["position_ids"] if has_positions else [])]
         args = {name: Symbol.new_with_random_uuid((seq,), name) for name in names}
-        call = self.model.call(args["tokens"], model=self.root, **{n: s for n, s in args.items() if n != "tokens"})
-        return make_functions(list(args.values()), dict(call.bindings))
+        call = self.model.call(
+            args["tokens"],
+            attention_mask=args.get("attention_mask"),
+            position_ids=args.get("position_ids"),
+            model=self.root,
+        )
+        bindings = dict(call.bindings)
+        if self.terms:
+            (whole,) = [symbol for symbol in bindings if symbol.name == "t.input"]
+            bindings |= dict(zip(self.terms, bindings.pop(whole).children, strict=True))
+        return _functions(list(args.values()), bindings)
+
+
+def input_terms(model: LoadedModel) -> list[str]:
+    """Names of what the first residual stream of a model adds up: "input.tokens", "input.positions", "input.types".
+
+    Raises:
+        DiscoveryError: they cannot be told apart, because they are normed together; or there is but one.
+    """
+    embedding = model.architecture.embedding
+    terms = ["input.tokens"]
+    if embedding.positions == "learned":
+        terms.append("input.positions")
+    if embedding.n_token_types:
+        terms.append("input.types")
+    if embedding.norm is not None or len(terms) == 1 or embedding.patches is not None:
+        raise DiscoveryError(
+            "the embeddings of this model cannot be told apart",
+            expected="embeddings that are added up",
+            found="a norm of their sum" if embedding.norm is not None else terms,
+            hint="leave out split_input",
+        )
+    return terms
 
 
 class ExpressionSource:
@@ -151,7 +186,7 @@ class _Embedding:
     symbols: tuple[Symbol, ...]
 
 
-def make_functions(args: list[Symbol], bindings: dict[Symbol, Expr]) -> _Functions:
+def _functions(args: list[Symbol], bindings: dict[Symbol, Expr]) -> _Functions:
     """The token embeddings of the arguments, tokens first; and of these and the arguments, what is bound."""
     lookup = _lookup(list(bindings.values()), args[0])
     embeds = Symbol.new_with_random_uuid(lookup.shape, "embeds")

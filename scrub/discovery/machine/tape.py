@@ -1,13 +1,14 @@
 """Gradients: a run that is recorded, and the way back, part by part.
 
-What each head's input reads is one tensor for all heads until it enters the heads; there it is taken apart by a view, so
-that its gradient comes out for each input of each head, at the cost of the products that the gradient takes anyway.
+What each head's input reads is one tensor for all heads until it enters the heads; there it is taken apart by a view,
+so that its gradient comes out for each input of each head, at the cost of the products that it takes anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 
@@ -16,8 +17,11 @@ from scrub.discovery.machine.machine import Machine, Run
 from scrub.discovery.machine.source import Given
 from scrub.graph import Expr
 
+K = TypeVar("K", Expr, str)
 Objective = Callable[[torch.Tensor], torch.Tensor]
 """Of logits [n, k, n_logits], a number for each example [n]."""
+TakeWrites = Callable[[str, torch.Tensor], None]
+"""Called with the name of a part and what its writers write, [n, heads, *stream]."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class PartGradients:
     part: Part
     reads: Mapping[str, torch.Tensor]
     writes: torch.Tensor
-    activations: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    activations: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Tape:
     """
 
     run: Run
-    parts: dict[str, _Recorded] = field(default_factory=dict)
+    parts: dict[str, _Recorded] = field(default_factory=dict[str, _Recorded])
 
 
 def record(
@@ -75,7 +79,7 @@ def record(
     start: str | None = None,
     base: Tape | None = None,
     activations: Mapping[str, Sequence[str]] | None = None,
-    keep_writes: bool = True,
+    keep_writes: bool | TakeWrites = True,
 ) -> Tape:
     """Run all parts but the logits, for gradients.
 
@@ -85,23 +89,23 @@ def record(
         replaced: name of a part -> what it adds to the stream instead of what it computes, [n, *stream].
         start, base: the part to start with, and a tape that holds up to it, whose records are shared.
         activations: name of a part -> names of values inside it whose gradients are wanted.
-        keep_writes: whether to keep what each writer writes in `run.writes`.
+        keep_writes: whether to keep what each writer writes in `run.writes`; or what to call with the name of each part
+            and what its writers write, which is not kept then.
     """
     tape = Tape(Run(given))
-    first = 0 if start is None else machine.order.index(start)
-    for name in machine.order[:first] if base is not None else ():
-        tape.run.totals[name] = base.run.totals[name]
-        if name in base.run.writes:
-            tape.run.writes[name] = base.run.writes[name]
-        if name in base.parts:
-            tape.parts[name] = base.parts[name]
+    first = 0 if start is None or base is None else machine.order.index(start)
+    if base is not None:
+        tape.run.take(base.run, machine.order[:first])
+        tape.parts.update({name: base.parts[name] for name in machine.order[:first] if name in base.parts})
     for name in machine.order[first:-1]:
         if replaced is not None and name in replaced:
             tape.run.totals[name] = replaced[name]
             continue
         wanted = () if activations is None else activations.get(name, ())
         writes = _record_part(machine, tape, machine.parts[name], wanted)
-        if keep_writes:
+        if callable(keep_writes):
+            keep_writes(name, writes)
+        elif keep_writes:
             tape.run.writes[name] = writes
     return tape
 
@@ -134,9 +138,11 @@ def _record_part(machine: Machine, tape: Tape, part: Part, wanted: Sequence[str]
 def backward(
     machine: Machine,
     tape: Tape,
-    objective: Objective,
+    objective: Objective | None,
     positions: torch.Tensor | None = None,
     *,
+    seeds: Mapping[str, torch.Tensor] | None = None,
+    dropped: str | None = None,
     down_to: str | None = None,
     keep: bool = False,
 ) -> Iterator[PartGradients]:
@@ -145,17 +151,20 @@ def backward(
     Args:
         machine: the model.
         tape: the run.
-        objective: of the logits at `positions`, [n, k, n_logits].
+        objective: of the logits at `positions`, [n, k, n_logits]; None for none, and nothing is yielded for the logits.
         positions: int64 [n, k]; all if None.
+        seeds: name of a part -> a gradient with respect to what it adds to the stream, to start with.
+        dropped: a part through which no gradient passes on to what it reads.
         down_to: the last part to go to, its `writes` included; to the input if None.
         keep: whether the tape can be run backwards again.
 
     Yields:
-        For the logits, then for each part before; `values` of the objective are those of `objective` itself.
+        For the logits, then for each part before.
     """
     of_states: dict[Expr, torch.Tensor] = {}
-    of_parts: dict[str, torch.Tensor] = {}
-    yield _of_logits(machine, tape, objective, positions, of_states)
+    of_parts: dict[str, torch.Tensor] = dict(seeds or {})
+    if objective is not None:
+        yield _of_logits(machine, tape, objective, positions, of_states)
     pending = list(machine.plans)
     stop = machine.order.index(down_to) if down_to is not None else 0
     for name in reversed(machine.order[stop:-1]):
@@ -167,7 +176,7 @@ def backward(
         if name not in tape.parts or name == down_to:
             yield PartGradients(part, {}, at)
             continue
-        reads, activations = _through(machine, tape, part, at, of_states, keep=keep)
+        reads, activations = _through(machine, tape, part, at, {} if name == dropped else of_states, keep=keep)
         yield PartGradients(part, reads, at, activations)
 
 
@@ -266,8 +275,8 @@ def _for_each_head(state: torch.Tensor, part: Part) -> torch.Tensor:
     return state[:, None].expand(len(state), n, *state.shape[1:]).detach()
 
 
-def _add(totals: dict[Expr, torch.Tensor] | dict[str, torch.Tensor], key: object, value: torch.Tensor) -> None:
-    totals[key] = totals[key] + value if key in totals else value  # pyright: ignore
+def _add(totals: dict[K, torch.Tensor], key: K, value: torch.Tensor) -> None:
+    totals[key] = totals[key] + value if key in totals else value
 
 
 def port_rows(machine: Machine, part: Part, port: Port) -> slice:
