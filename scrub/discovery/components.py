@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 
@@ -94,7 +94,7 @@ class ComponentGraph:
 
     def edges(self) -> Iterator[Edge]:
         """Every edge, in order of readers, then writers."""
-        pairs: list[list[int]] = self.exists.nonzero().tolist()
+        pairs = cast(list[list[int]], self.exists.nonzero().tolist())
         for row, column in pairs:
             yield Edge(self.writers[column], self.readers[row])
 

@@ -6,7 +6,7 @@ opened, are the terms: what the writers write. Whatever computes a term from ear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scrub.discovery.derive.walks import depending, opened, outside_bodies, reads
@@ -44,8 +44,8 @@ def find_stream(root: Expr, inputs: Sequence[Expr], sums: MatcherIn | None = Non
         DiscoveryError: there are none.
     """
     if sums is None:
-        root = opened(root, lambda call: bool(skip_sums(call.body)), inputs)
-        found = skip_sums(root)
+        root = opened(root, lambda call: bool(skip_sums(call.body, call.bindings)), inputs)
+        found = skip_sums(root, inputs)
     else:
         is_sum = Matcher(sums)
         found = [node for node in outside_bodies([root]) if isinstance(node, Add) and is_sum(node)]
@@ -68,16 +68,21 @@ def find_stream(root: Expr, inputs: Sequence[Expr], sums: MatcherIn | None = Non
     return Stream(root, states, tuple(order), constants)
 
 
-def skip_sums(root: Expr) -> list[Expr]:
+def skip_sums(root: Expr, inputs: Iterable[Expr]) -> list[Expr]:
     """Sums that add something to what that was computed from, those first that are computed first.
 
     What is added has the shape of the sum: in x - mean(x) nothing is written to x.
+
+    Args:
+        root: the expression.
+        inputs: what the stream comes from; tables of positions that every layer adds are no stream.
     """
+    live = depending(root, set(inputs))
     found: list[Expr] = []
     for node in outside_bodies([root]):
         if isinstance(node, Add) and len(node.children) > 1:
             terms = _opened_terms(node)
-            whole = [term for term in terms if term.shape == node.shape]
+            whole = [term for term in terms if term.shape == node.shape and term in live]
             if any(_is_read_by(term, others) for term, others in _each_and_others(whole, node)):
                 found.append(node)
     return found

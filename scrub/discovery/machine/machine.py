@@ -291,7 +291,7 @@ def machine_of(model: LoadedModel, *, split_input: bool = False) -> Machine:
 
     >>> from scrub.models import load_shipped
     >>> machine_of(load_shipped("attn_only_2l")).graph.n_edges
-    840
+    257
     """
     root = substitute(configure_transformer(model.lower()["t.bind_w"]))
     inputs = [symbol for symbol in root.free_symbols if symbol.name == "t.input"]

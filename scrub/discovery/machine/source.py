@@ -83,7 +83,10 @@ class LoadedSource:
             (embeds,) = functions.embed(*values)
         found = functions.rest(embeds, *values)
         tensors = dict(zip(functions.symbols, found, strict=True))
-        return Given(tensors, functions.batched, len(tokens), embeds)
+        for symbol in self.terms:  # positions are the same for all examples; what is written is of each
+            if symbol not in functions.batched:
+                tensors[symbol] = tensors[symbol].expand(len(tokens), *tensors[symbol].shape)
+        return Given(tensors, functions.batched.union(self.terms), len(tokens), embeds)
 
     @property
     def _counts_positions(self) -> bool:
