@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol, cast
 
 from scrub.graph import TaskError
@@ -96,7 +97,7 @@ def encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, list[int
         return dict(zip(distinct, ids, strict=True))
     if batch is None:
         return {text: encode_text(tokenizer, text) for text in distinct}
-    encodings = batch(distinct, **_without_special(batch))
+    encodings = batch(distinct, **_without_special(_unbound(batch)))
     return {text: _ids(encoding, text) for text, encoding in zip(distinct, encodings, strict=True)}
 
 
@@ -134,9 +135,16 @@ def character_spans(tokenizer: Tokenizer, text: str, tokens: Sequence[int]) -> l
 
 
 def _encoding(tokenizer: Tokenizer, text: str) -> Any:
-    return tokenizer.encode(text, **_without_special(tokenizer.encode))
+    return tokenizer.encode(text, **_without_special(_unbound(tokenizer.encode)))
 
 
+def _unbound(method: Callable[..., Any]) -> Callable[..., Any]:
+    """What all tokenizers of a type share, so that its signature is looked up once."""
+    owner: object = getattr(method, "__self__", None)
+    return getattr(type(owner), getattr(method, "__name__", ""), method)
+
+
+@cache
 def _without_special(encode: Callable[..., Any]) -> dict[str, bool]:
     """The keyword that keeps a tokenizer from adding special tokens, where it knows one."""
     try:
