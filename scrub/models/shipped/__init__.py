@@ -48,7 +48,7 @@ class ShippedModel(LoadedModel):
         """
         from tokenizers import Tokenizer
 
-        path = _FOLDER / self.name / "tokenizer.json"
+        path = _FOLDER / self.info.get("tokenizer", self.name) / "tokenizer.json"
         if not path.is_file():
             raise CheckpointError(
                 f"{self.name!r} has no tokenizer: its tokens are {self.info.get('vocabulary')}",
@@ -78,12 +78,16 @@ def load_shipped(name: str, *, dtype: torch.dtype = torch.float32) -> ShippedMod
     """A model that ships with the package, its weights converted to `dtype`.
 
     The folder's config.json says what it is. "transformer_lens" holds the fields of TransformerLens' config;
-    "reads_first" says that only position 0 is read, by a classifier, whose positions then do not depend on padding.
+    "reads_first" says that only position 0 is read, by a classifier, whose positions then do not depend on padding;
+    "tokenizer" names the model whose tokenizer it uses, where that is another one.
 
     >>> load_shipped("attn_only_2l").architecture.n_layers
     2
     >>> load_shipped("parens").architecture.readout.reads_first
     True
+    >>> model = load_shipped("ioi")
+    >>> [len(model.tokenizer.encode(f" {name}").ids) for name in model.info["names"][:3]]
+    [1, 1, 1]
     """
     folder = _FOLDER / name
     if not (folder / "config.json").is_file():
