@@ -2,10 +2,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint zoo bench bench-expressions clean
+.PHONY: demo demo-discovery test test-all lint zoo bench bench-expressions clean
 
 demo: $(VENV)/.installed  ## the main job: test an induction hypothesis, print the table, write induction.html
 	$(BIN)/scrub demo
+
+demo-discovery: $(VENV)/.installed  ## find a circuit: methods compared, one circuit drawn and scrubbed; discovery.html
+	$(BIN)/scrub discover
 
 test: lint  ## lint, layers, types, and the test suite
 	$(BIN)/python -m pytest -m "not slow"
@@ -23,6 +26,7 @@ zoo: $(VENV)/.installed  ## train the models that ship again, more than an hour 
 	$(BIN)/python -m zoo.train_attn_only_2l
 	$(BIN)/python -m zoo.train_parens --seeds 0 1 2
 	$(BIN)/python -m zoo.parens_study
+	$(BIN)/python -m zoo.train_ioi
 
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
@@ -45,4 +49,4 @@ bench-expressions: $(VENV)/.installed  ## what building, rewriting and saving ex
 	$(BIN)/python -m benchmarks.graph_scale
 
 clean:
-	rm -rf $(VENV) induction.html
+	rm -rf $(VENV) induction.html discovery.html

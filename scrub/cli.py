@@ -1,4 +1,4 @@
-"""The command line: `scrub demo`."""
+"""The command line: `scrub demo`, `scrub discover`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from scrub.demo import run_demo
+from scrub.demo.discovery import run_discovery
+from scrub.demo.discovery_report import HEADER as METHOD_HEADER
+from scrub.demo.discovery_report import circuit_rows, discovery_html, method_rows
+from scrub.demo.discovery_report import summary as discovery_summary
 from scrub.demo.report import HEADER, report_html, summary, table_rows
 
 app = typer.Typer(
@@ -57,4 +61,29 @@ def demo(
     if result.note:
         console.print(result.note)
     out.write_text(report_html(result), encoding="utf-8")
+    console.print(f"report: {out}")
+
+
+@app.command()
+def discover(
+    prompts: Annotated[int, typer.Option(help="Prompts; half are searched, half held out.", min=16)] = 128,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where to write the report.")] = Path("discovery.html"),
+) -> None:
+    """Find the circuit of indirect object identification in the shipped model: tables, and an HTML report."""
+    console = Console()
+    with console.status("starting") as status:
+        result = run_discovery(n=prompts, seed=seed, progress=status.update)
+    methods = Table(title="Methods: area under faithfulness (CPR) and its distance from 1 (CMD), 95% intervals")
+    for name in METHOD_HEADER:
+        methods.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for row in method_rows(result):
+        methods.add_row(*row)
+    console.print(methods)
+    measured = Table(title="The circuit, on held-out prompts, 95% intervals", show_header=False)
+    for row in circuit_rows(result):
+        measured.add_row(*row)
+    console.print(measured)
+    console.print(discovery_summary(result))
+    out.write_text(discovery_html(result), encoding="utf-8")
     console.print(f"report: {out}")
