@@ -15,6 +15,7 @@ import torch
 
 from benchmarks import report
 from benchmarks.demo_rows import demo
+from benchmarks.discovery import discovery
 from benchmarks.forward import compiling, forward, llama, memory
 from benchmarks.gradients import gradients
 from benchmarks.loading import loading
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "compiling": compiling,
     "loading": loading,
     "scrubbing": scrubbing,
+    "discovery": discovery,
 }
 
 
