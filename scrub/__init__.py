@@ -11,6 +11,15 @@ from scrub.compiler import (
     evaluate,
     evaluate_many,
 )
+from scrub.discovery import (
+    Circuit,
+    ComponentGraph,
+    Metric,
+    Scores,
+    activation_patching,
+    attribute,
+    machine_of,
+)
 from scrub.graph import (
     FUNCTIONS,
     Add,
@@ -190,6 +199,7 @@ from scrub.sampling import (
     loss_recovered,
     variables_of,
 )
+from scrub.tasks import Task
 from scrub.view import (
     HtmlTree,
     print_html,
@@ -378,6 +388,16 @@ __all__ = [
     "InterpNode",
     "UncondSampler",
     "UncondTogetherSampler",
+    # tasks
+    "Task",
+    # discovery
+    "activation_patching",
+    "attribute",
+    "Circuit",
+    "ComponentGraph",
+    "machine_of",
+    "Metric",
+    "Scores",
     # view
     "HtmlTree",
     "print_html",

@@ -85,7 +85,11 @@ def run_discovery(*, n: int = 128, seed: int = 0, progress: Callable[[str], None
         progress: called with what is being done.
     """
     started = time.perf_counter()
-    tell = progress or (lambda _: None)
+
+    def tell(what: str) -> None:
+        if progress is not None:
+            progress(what)
+
     model = load_shipped(MODEL)
     machine = machine_of(model)
     task = ioi(model.tokenizer, n, seed, names=model.info["names"], template=TEMPLATE)

@@ -61,12 +61,12 @@ def discovery_html(result: DiscoveryResult) -> str:
             "<h2>Methods</h2>",
             table(HEADER, method_rows(result)),
             '<p class="soft">CPR: area under faithfulness of circuits chosen by signed score, over the fraction of '
-            "edges asked for; higher is better. CMD: area under its distance from 1, circuits chosen by absolute score; "
-            "lower is better. Intervals are 95%, by bootstrap over the held-out prompts.</p>",
+            "edges asked for; higher is better. CMD: area under its distance from 1, circuits chosen by absolute "
+            "score; lower is better. Intervals are 95%, by bootstrap over the held-out prompts.</p>",
             _plot(result),
             "<h2>The circuit</h2>",
-            f"<p>Grown from the logits by the scores of {escape(CHOSEN_BY)}, until {WANTED:.0%} of the logit difference "
-            "is kept on the prompts searched; measured on the others.</p>",
+            f"<p>Grown from the logits by the scores of {escape(CHOSEN_BY)}, until {WANTED:.0%} of the logit "
+            "difference is kept on the prompts searched; measured on the others.</p>",
             table(("measured", "value"), circuit_rows(result)),
             f'<figure><div class="scroll">{result.circuit.svg()}</div></figure>',
             "<p>Causal scrubbing computes the same in another way: the circuit as a hypothesis, where everything "
