@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,10 +13,9 @@ from safetensors.torch import load_file
 import scrub as rc
 from scrub.models import LoadedModel
 from scrub.rewrite import IterativeMatcher, not_through
+from zoo.known_models import DATA, load_compiled
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the models in shared/data are not on this machine")
-_TRACR = {"W_in": "mlp.W_in", "b_in": "mlp.b_in", "W_out": "mlp.W_out", "b_out": "mlp.b_out"}
 
 
 @functools.cache
@@ -68,38 +65,10 @@ def stories() -> tuple[LoadedModel, dict[str, Any], dict[str, torch.Tensor]]:
     return rc.from_transformer_lens(weights, fields), config, stored
 
 
-def trained(name: str) -> LoadedModel:
-    """A model of `trained/`."""
-    config = json.loads((DATA / "trained" / f"{name}.json").read_text())
-    same = ("n_layers", "n_heads", "d_model", "d_head", "n_ctx", "d_vocab", "d_vocab_out", "eps")
-    fields = {field: config[field] for field in same} | {
-        "attn_only": config["d_mlp"] is None,
-        "attention_dir": config["attn_dir"],
-        "normalization_type": "LN" if config["ln"] else None,
-        "act_fn": config["act"],
-    }
-    return rc.from_transformer_lens(load_file(DATA / "trained" / f"{name}.safetensors"), fields)
-
-
 def tracr(name: str) -> tuple[LoadedModel, dict[str, Any], dict[str, Any]]:
     """A compiled program of `tracr/`, its config, and its circuit."""
-    folder = DATA / "tracr"
-    config, circuit = (json.loads((folder / f"{name}.{kind}").read_text()) for kind in ("json", "circuit.json"))
-    with np.load(folder / f"{name}.npz") as arrays:
-        stored = {key: torch.from_numpy(arrays[key]) for key in arrays}
-    weights = {"embed.W_E": stored["W_E"], "pos_embed.W_pos": stored["W_pos"], "unembed.W_U": stored["unembed"]}
-    for key, weight in stored.items():
-        if key.startswith("L"):
-            number, part = key[1:].split(".")
-            weights[f"blocks.{number}.{_TRACR.get(part, f'attn.{part}')}"] = weight
-    same = ("n_layers", "n_heads", "d_head", "d_mlp", "d_model", "n_ctx", "d_vocab")
-    fields = {field: config[field] for field in same} | {
-        "d_vocab_out": len(config["output_labels"]),
-        "act_fn": config["act"],
-        "normalization_type": "LN" if config["layer_norm"] else None,
-        "attention_dir": "causal" if config["causal"] else "bidirectional",
-    }
-    return rc.from_transformer_lens(weights, fields), config, circuit
+    compiled = load_compiled(name)
+    return compiled.model, json.loads((DATA / "tracr" / f"{name}.json").read_text()), compiled.circuit
 
 
 def split_by_head(loaded: LoadedModel, seq: int) -> rc.Expr:

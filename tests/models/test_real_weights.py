@@ -20,9 +20,9 @@ from tests.models.real_weights import (
     split_by_head,
     stories,
     tracr,
-    trained,
     without_edge,
 )
+from zoo.known_models import load_trained
 
 pytestmark = needs_data
 START = 1
@@ -144,7 +144,7 @@ def test_the_story_model_as_a_hugging_face_llama(samples: torch.Tensor) -> None:
 
 def test_sorting_ten_numbers() -> None:
     """Distinct numbers; the effect of each head as stated."""
-    loaded, separator = trained("sorted_list_oct23"), 51
+    loaded, separator = load_trained("sorted_list_oct23"), 51
     numbers = torch.rand(1500, separator, generator=torch.Generator().manual_seed(0)).argsort(-1)[:, :10]
     labels = numbers.sort(-1).values
     tokens = torch.cat([numbers, torch.full((1500, 1), separator), labels], dim=1)
@@ -158,7 +158,7 @@ def test_sorting_ten_numbers() -> None:
 
 def test_the_first_unique_character() -> None:
     """Random letters after "?", which is also the answer where no letter is unique."""
-    loaded, none = trained("first_unique_char_aug23"), 10
+    loaded, none = load_trained("first_unique_char_aug23"), 10
     tokens = torch.randint(0, 10, (1000, 20), generator=torch.Generator().manual_seed(0))
     tokens[:, 0] = none
     labels = torch.tensor([[_first_unique(row[1:stop], none) for stop in range(1, 21)] for row in tokens.tolist()])
@@ -174,7 +174,7 @@ def _first_unique(letters: list[int], none: int) -> int:
 
 def test_palindromes() -> None:
     """Half are palindromes; in the others each token of the second half was changed with probability 1/2."""
-    loaded, (start, end), n = trained("palindrome_july23"), (31, 32), 2000
+    loaded, (start, end), n = load_trained("palindrome_july23"), (31, 32), 2000
     generator = torch.Generator().manual_seed(0)
     half = torch.randint(0, 31, (2 * n, 10), generator=generator)
     second = half.flip(-1)
