@@ -17,9 +17,23 @@ from scrub.discovery.circuits import (
 from scrub.discovery.components import Component, ComponentGraph, Edge
 from scrub.discovery.evaluation import Areas, Evaluation, areas, evaluate, evaluate_minimality
 from scrub.discovery.hypotheses import circuit_experiment, circuit_hypothesis, circuit_matcher
+from scrub.discovery.interventions import (
+    counterfactual_writes,
+    fixed_writes,
+    patched_expression,
+    path_patched_expression,
+    zero_writes,
+)
 from scrub.discovery.machine import Machine, machine_of, machine_of_expression
 from scrub.discovery.metrics import METRICS, Metric, as_metric, metric
-from scrub.discovery.patching import SITES, activation_patching
+from scrub.discovery.patching import (
+    SITES,
+    activation_patching,
+    atp_star,
+    attention_attribution,
+    attribution_patching,
+    path_patching,
+)
 from scrub.discovery.scores import Scores
 from scrub.discovery.tables import Table
 
@@ -31,7 +45,10 @@ __all__ = [
     "Areas",
     "areas",
     "as_metric",
+    "atp_star",
+    "attention_attribution",
     "attribute",
+    "attribution_patching",
     "Circuit",
     "circuit_experiment",
     "circuit_hypothesis",
@@ -39,10 +56,12 @@ __all__ = [
     "circuit_svg",
     "Component",
     "ComponentGraph",
+    "counterfactual_writes",
     "Edge",
     "evaluate",
     "evaluate_minimality",
     "Evaluation",
+    "fixed_writes",
     "greedy",
     "load_json",
     "Machine",
@@ -53,6 +72,9 @@ __all__ = [
     "METHODS",
     "METRICS",
     "PartialScoresWarning",
+    "patched_expression",
+    "path_patched_expression",
+    "path_patching",
     "prune",
     "save_json",
     "Scores",
@@ -62,4 +84,5 @@ __all__ = [
     "to_networkx",
     "top_fraction",
     "top_n",
+    "zero_writes",
 ]
