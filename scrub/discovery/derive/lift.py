@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from scrub.discovery.derive.walks import outside_bodies, reads, with_reads
-from scrub.graph import Add, Concat, Einsum, Expr, Index, Module, Rearrange, Symbol
+from scrub.graph import Add, Concat, Einsum, Expr, Index, Module, Rearrange, Scalar, Symbol
 
 
 class Lifted(NamedTuple):
@@ -67,7 +67,9 @@ def _lift_node(node: Expr, linear: dict[Expr, Expr], rest: dict[Expr, Expr | Non
         return with_reads(node, [value if i == moving[0] else plain[child] for i, child in enumerate(below)])
 
     linear[node] = with_moving(linear[below[moving[0]]])
-    other = rest[below[moving[0]]]
+    other, shape = rest[below[moving[0]]], below[moving[0]].shape
+    if other is not None and other.shape != shape:  # a bias, say
+        other = Add(other, Scalar(0.0, shape))
     rest[node] = None if other is None else with_moving(other)
 
 

@@ -96,13 +96,16 @@ def component_names(part: Part) -> list[str]:
     return [f"{part.name}.h{i}" for i in range(n_heads(part))] if part.kind == "heads" else [part.name]
 
 
-def take_apart(root: Expr, inputs: Sequence[Symbol], *, sums: MatcherIn | None = None) -> Anatomy:
+def take_apart(
+    root: Expr, inputs: Sequence[Symbol], *, sums: MatcherIn | None = None, split_qkv: bool = True
+) -> Anatomy:
     """The parts of an expression that has a residual stream.
 
     Args:
         root: what the model computes, its free symbols unbound.
         inputs: the symbols of what it reads: tokens, or the first residual stream.
         sums: a matcher of the residual sums, where these are not to be found by their skip connections.
+        split_qkv: whether the query, key and value inputs of a head are readers of their own, or it has one input.
 
     Raises:
         DiscoveryError: there is no residual stream, or nothing reads it.
@@ -116,7 +119,9 @@ def take_apart(root: Expr, inputs: Sequence[Symbol], *, sums: MatcherIn | None =
             continue
         is_input = not (depending(term, set(states) - {term}) - {term})
         name = _input_name(term, inputs) if is_input else part_name(term, number)
-        parts.append(make_part(term, states, _unused(name, names), "input" if is_input else "layer"))
+        parts.append(
+            make_part(term, states, _unused(name, names), "input" if is_input else "layer", split_qkv=split_qkv)
+        )
     if not depending(stream.root, set(states)):
         raise DiscoveryError(f"{root!r} reads nothing of its residual stream", nodes=[root])
     parts.append(make_part(stream.root, states, "logits", "logits"))

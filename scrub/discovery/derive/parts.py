@@ -16,7 +16,7 @@ from scrub.discovery.derive.walks import depending, replaced
 from scrub.graph import Expr, Module, Symbol
 from scrub.rewrite.substitute import bind
 
-_LAYER = re.compile(r"\d+")
+_LAYER = re.compile(r"(?:^|\.)[abm]?(\d+)(?:\.|$)")
 _SUFFIXES = (".p_bias", ".out_norm", ".lin")
 _PORT = re.compile(r"^a\.([qkv])\.")
 
@@ -91,7 +91,7 @@ class Part:
     def layer(self) -> int | None:
         """The number of its layer, if its name has one."""
         found = _LAYER.search(self.name)
-        return int(found.group()) if found else None
+        return int(found.group(1)) if found else None
 
     @property
     def free(self) -> tuple[Symbol, ...]:
@@ -102,7 +102,14 @@ class Part:
         return tuple(symbol for symbol in found if symbol not in own)
 
 
-def make_part(term: Expr, states: Sequence[Expr], name: str, kind: Literal["input", "layer", "logits"]) -> Part:
+def make_part(
+    term: Expr,
+    states: Sequence[Expr],
+    name: str,
+    kind: Literal["input", "layer", "logits"],
+    *,
+    split_qkv: bool = True,
+) -> Part:
     """The part that writes a term.
 
     Args:
@@ -110,13 +117,14 @@ def make_part(term: Expr, states: Sequence[Expr], name: str, kind: Literal["inpu
         states: all states of the stream that come before.
         name: of the part.
         kind: "layer" for anything but the input and the logits; heads and MLPs are found.
+        split_qkv: whether what a head's queries, keys and values read are ways in of their own.
     """
     known = set(states) - {term}
     live = depending(term, known)
     read = tuple(state for state in states if state in live and state is not term)
     symbols = {state: Symbol.new_with_random_uuid(state.shape, f"stream.{i}") for i, state in enumerate(read)}
     heads = find_heads(term, known) if kind == "layer" else None
-    part = None if heads is None else _of_heads(term, name, heads, symbols)
+    part = None if heads is None else _of_heads(term, name, heads, symbols, split_qkv=split_qkv)
     return part or _single(term, name, kind, symbols)
 
 
@@ -153,7 +161,7 @@ def _single(term: Expr, name: str, kind: Literal["input", "layer", "logits"], sy
     )
 
 
-def _of_heads(term: Expr, name: str, heads: Heads, symbols: Mapping[Expr, Symbol]) -> Part | None:
+def _of_heads(term: Expr, name: str, heads: Heads, symbols: Mapping[Expr, Symbol], *, split_qkv: bool) -> Part | None:
     """The part as its heads; None where what it writes is not a sum over them, or a head has no input of its own."""
     call, known = heads.call, set(symbols)
     args = {s: arg for s, arg in call.bindings.items() if depending(arg, known)}
@@ -170,7 +178,7 @@ def _of_heads(term: Expr, name: str, heads: Heads, symbols: Mapping[Expr, Symbol
     ports: dict[tuple[str, Expr], Port] = {}
     entered: list[Expr] = []
     for symbol, arg in args.items():
-        label = _label(str(symbol.name))
+        label = _label(str(symbol.name)) if split_qkv else ""
         read = [state for state in symbols if state in depending(arg, known)]
         for state in read:
             shape = (*heads.axes, *state.shape)

@@ -6,10 +6,11 @@ opened, are the terms: what the writers write. Whatever computes a term from ear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from scrub.discovery.derive.walks import depending, opened, outside_bodies, reads
+from scrub.discovery.derive.pointwise import is_pointwise
+from scrub.discovery.derive.walks import depending, opened, outside_bodies, reads, uncast
 from scrub.graph import Add, DiscoveryError, Expr
 from scrub.rewrite import Matcher
 from scrub.rewrite.matcher import MatcherIn
@@ -68,22 +69,27 @@ def find_stream(root: Expr, inputs: Sequence[Expr], sums: MatcherIn | None = Non
     return Stream(root, states, tuple(order), constants)
 
 
-def skip_sums(root: Expr, inputs: Iterable[Expr]) -> list[Expr]:
+def skip_sums(
+    root: Expr, inputs: Iterable[Expr], computed_from: Mapping[Expr, Collection[Expr]] | None = None
+) -> list[Expr]:
     """Sums that add something to what that was computed from, those first that are computed first.
 
-    What is added has the shape of the sum: in x - mean(x) nothing is written to x.
+    What is added has the shape of the sum: in x - mean(x) nothing is written to x. Nor is it in x + c x^3, where every
+    element is added to by itself.
 
     Args:
         root: the expression.
         inputs: what the stream comes from; tables of positions that every layer adds are no stream.
+        computed_from: input -> other inputs that are computed from it, where the expression is the body of a call.
     """
+    others_of = computed_from or {}
     live = depending(root, set(inputs))
     found: list[Expr] = []
     for node in outside_bodies([root]):
         if isinstance(node, Add) and len(node.children) > 1:
-            terms = _opened_terms(node)
-            whole = [term for term in terms if term.shape == node.shape and term in live]
-            if any(_is_read_by(term, others) for term, others in _each_and_others(whole, node)):
+            whole = [child for child in node.children if child.shape == node.shape and child in live]
+            pairs = _each_and_others(whole, live)
+            if any(_is_read_by(carried, others, others_of.get(carried, ())) for carried, others in pairs):
                 found.append(node)
     return found
 
@@ -97,14 +103,29 @@ def _sums_of(root: Expr, inputs: set[Expr]) -> list[Expr]:
     ]
 
 
-def _each_and_others(terms: list[Expr], node: Expr) -> list[tuple[Expr, list[Expr]]]:
-    carried = [*terms, *(child for child in node.children if isinstance(child, Add) and child.shape == node.shape)]
-    return [(term, [other for other in terms if other is not term]) for term in carried]
+def _each_and_others(children: list[Expr], live: set[Expr]) -> list[tuple[Expr, list[Expr]]]:
+    """What a child of a sum carries on, itself and what it adds up, with what the other children add."""
+    opened = {child: [term for term in _opened_terms(child) if term in live] for child in children}
+    return [
+        (carried, [term for other in children if other is not child for term in opened[other]])
+        for child in children
+        for carried in dict.fromkeys((child, *opened[child]))
+    ]
 
 
-def _is_read_by(term: Expr, others: Sequence[Expr]) -> bool:
-    """Whether one of the others is computed from the term by more than adding."""
-    return any(term in set(outside_bodies([other])) and not isinstance(other, Add) for other in others)
+def _is_read_by(term: Expr, others: Sequence[Expr], computed: Collection[Expr]) -> bool:
+    """Whether one of the others is computed from the term by more than adding, and not element by element.
+
+    Args:
+        term: what a sum carries on.
+        others: what is added to it.
+        computed: what stands for things that are computed from the term.
+    """
+    for other in others:
+        below = set(outside_bodies([other]))
+        if not below.isdisjoint(computed) or (term in below and not is_pointwise(other, term)):
+            return True
+    return False
 
 
 def _opened_terms(node: Expr) -> list[Expr]:
@@ -112,7 +133,7 @@ def _opened_terms(node: Expr) -> list[Expr]:
     terms: list[Expr] = []
     stack: list[Expr] = [node]
     while stack:
-        at = stack.pop()
+        at = uncast(stack.pop())
         if isinstance(at, Add) and at.shape == node.shape and at.children:
             stack.extend(reversed(at.children))
         else:
@@ -121,11 +142,14 @@ def _opened_terms(node: Expr) -> list[Expr]:
 
 
 def _terms(node: Expr, sums: set[Expr], touched: set[Expr]) -> tuple[Expr, ...]:
-    """What a residual sum adds up: other residual sums are opened, and sums of several things that inputs reach."""
+    """What a residual sum adds up: other residual sums are opened, and sums of several things that inputs reach.
+
+    Casts of the stream to another precision are left out.
+    """
     terms: list[Expr] = []
     stack = [node]
     while stack:
-        at = stack.pop()
+        at = uncast(stack.pop())
         if isinstance(at, Add) and at.shape == node.shape and (at in sums or _adds_several(at, sums, touched)):
             stack.extend(reversed(at.children))
         else:

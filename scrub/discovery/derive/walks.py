@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from scrub.graph import Expr, Module
+from scrub.graph import Expr, GeneralFunction, Module
+from scrub.graph.functions.cast import Cast
 from scrub.graph.walk import postorder
 from scrub.rewrite import substitute
 
@@ -12,6 +13,13 @@ from scrub.rewrite import substitute
 def reads(node: Expr) -> tuple[Expr, ...]:
     """What a node computes from: the arguments of a call, the children of anything else."""
     return node.args if isinstance(node, Module) else node.children
+
+
+def uncast(node: Expr) -> Expr:
+    """What a node casts to another precision; any other node itself."""
+    while isinstance(node, GeneralFunction) and isinstance(node.spec, Cast):
+        node = node.children[0]
+    return node
 
 
 def outside_bodies(roots: Iterable[Expr], stop: Collection[Expr] = ()) -> Iterator[Expr]:

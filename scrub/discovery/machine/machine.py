@@ -237,8 +237,10 @@ class Machine:
         if positions is None:
             return function.total(states, given)
         if self.is_local:
-            return function.total([at_positions(state, positions) for state in states], given)
-        return at_positions(function.total(states, given), positions)
+            found = function.total([at_positions(state, positions) for state in states], given)
+        else:
+            found = at_positions(function.total(states, given), positions)
+        return found.flatten(1, -2) if found.ndim > 3 else found  # exported models have axes of size 1 in front
 
 
 def at_positions(value: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -278,11 +280,12 @@ def _acts_by_position(machine: Machine, part: Part) -> bool:
     return whole.ndim == 3 and whole.shape[1] == 3 and torch.allclose(whole[:, 1:2], one, rtol=1e-4, atol=1e-4)
 
 
-def machine_of(model: LoadedModel, *, split_input: bool = False) -> Machine:
+def machine_of(model: LoadedModel, *, split_qkv: bool = True, split_input: bool = False) -> Machine:
     """The machine of a loaded model, with its heads apart.
 
     Args:
         model: the model.
+        split_qkv: whether the query, key and value inputs of a head are readers of their own, or it has one input.
         split_input: whether the embeddings of tokens and those of positions (and of token types) are writers of their
             own, "input.tokens", "input.positions" and "input.types".
 
@@ -292,6 +295,8 @@ def machine_of(model: LoadedModel, *, split_input: bool = False) -> Machine:
     >>> from scrub.models import load_shipped
     >>> machine_of(load_shipped("attn_only_2l")).graph.n_edges
     257
+    >>> machine_of(load_shipped("attn_only_2l"), split_qkv=False).graph.n_edges  # 8 heads + 8 x 9 + 17
+    97
     """
     root = substitute(configure_transformer(model.lower()["t.bind_w"]))
     inputs = [symbol for symbol in root.free_symbols if symbol.name == "t.input"]
@@ -299,9 +304,9 @@ def machine_of(model: LoadedModel, *, split_input: bool = False) -> Machine:
         names = input_terms(model)
         inputs = [Symbol.new_with_random_uuid(inputs[0].shape, name) for name in names]
         (whole,) = [symbol for symbol in root.free_symbols if symbol.name == "t.input"]
-        anatomy = take_apart(bind(root, {whole: Add(*inputs, name="t.input")}), inputs)
+        anatomy = take_apart(bind(root, {whole: Add(*inputs, name="t.input")}), inputs, split_qkv=split_qkv)
     else:
-        anatomy = take_apart(root, inputs)
+        anatomy = take_apart(root, inputs, split_qkv=split_qkv)
     source = LoadedSource(model, root, inputs if split_input else ())
     return Machine(anatomy, source, model=model, graph=named_graph(anatomy, model))
 

@@ -34,9 +34,14 @@ def _names(component: Component, model: LoadedModel) -> dict[str, str]:
 
 def _translated(component: Component, model: LoadedModel, style: Style) -> str | None:
     """A head is an entry of what its layer's module or hook gives: "blocks.1.attn.hook_result[3]"."""
-    ours = {"input": ["t.input", "idxed_embeds"], "logits": ["t.logits"]}.get(component.kind, [])
     if component.kind == "input" and component.name not in ("input", "input.tokens"):
         return None
+    if component.kind == "logits" and style == "transformer_lens":
+        return "unembed"
+    is_whole = component.name == "input" and _adds_to_embeddings(model)
+    if is_whole and style == "transformer_lens":  # it hooks the terms, then the stream
+        return "blocks.0.hook_resid_pre"
+    ours = {"input": ["t.input" if is_whole else "idxed_embeds"], "logits": ["t.logits"]}.get(component.kind, [])
     if component.kind == "mlp":
         ours = [f"{component.name}.p_bias", component.name]
     elif component.kind == "head":
@@ -51,3 +56,9 @@ def _translated(component: Component, model: LoadedModel, style: Style) -> str |
         if other is not None:
             return f"{other}[{component.head}]" if component.kind == "head" else other
     return None
+
+
+def _adds_to_embeddings(model: LoadedModel) -> bool:
+    """Whether the first residual stream is more than embeddings of tokens."""
+    embedding = model.architecture.embedding
+    return embedding.positions == "learned" or embedding.n_token_types > 0 or embedding.norm is not None

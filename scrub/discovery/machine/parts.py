@@ -10,7 +10,7 @@ import torch
 
 from scrub.compiler import TorchFunction
 from scrub.discovery.derive.parts import Part
-from scrub.discovery.derive.walks import opened, outside_bodies, replaced
+from scrub.discovery.derive.walks import depending, opened, outside_bodies, replaced
 from scrub.discovery.machine.source import Given
 from scrub.graph import DiscoveryError, Expr, Module, Symbol
 from scrub.graph.rearrange import repeat_axes
@@ -31,6 +31,7 @@ class PartFunctions:
         self._batched = batched
         self._cache: dict[str, TorchFunction] = {}
         self._with: dict[str, tuple[list[Symbol], Expr, Expr | None]] = {}
+        self._at: dict[str, tuple[list[Symbol], list[Expr]]] = {}
         self.rest_is_drawn = part.rest is not None and any(
             s in set(part.symbols.values()) for s in part.rest.free_symbols
         )
@@ -51,8 +52,28 @@ class PartFunctions:
 
     def enter(self, ports: Sequence[torch.Tensor], given: Given) -> list[torch.Tensor]:
         """What its heads are given, [n, *axes, ...], of what each reads of the stream, [n, heads, *stream]."""
+        if self._is_closed and all(port.transpose(0, 1).is_contiguous() for port in ports):
+            return self._enter_by_head(ports, given)
         symbols = [port.symbol for port in self.part.ports]
         return self._call("enter", self.part.entered, symbols, [self.to_axes(port) for port in ports], given)
+
+    def _enter_by_head(self, ports: Sequence[torch.Tensor], given: Given) -> list[torch.Tensor]:
+        """As `enter`, of tensors that lie head by head in memory, as what comes out does: no head is copied."""
+        tensors = {port.symbol: value for port, value in zip(self.part.ports, ports, strict=True)}
+        found: list[torch.Tensor] = []
+        for number, call in enumerate(expr.cast(Module) for expr in self.part.entered):
+            flat = [tensors[arg.cast(Symbol)].transpose(0, 1).flatten(0, 1) for arg in call.args]
+            (value,) = self._call(f"by head {number}", [call.body], list(call.bindings), flat, given)
+            found.append(self.to_axes(value.reshape(-1, given.n, *value.shape[1:]).transpose(0, 1)))
+        return found
+
+    @cached_property
+    def _is_closed(self) -> bool:
+        """Whether what heads are given depends on the stream alone."""
+        if not self.part.axes:
+            return False
+        calls = [expr.cast(Module) for expr in self.part.entered]
+        return all(set(call.body.free_symbols) <= call.bindings.keys() for call in calls)
 
     def inner(self, entries: Sequence[torch.Tensor], given: Given) -> tuple[torch.Tensor, torch.Tensor | None]:
         """As `write`, of what its heads are given."""
@@ -77,10 +98,43 @@ class PartFunctions:
         Raises:
             DiscoveryError: the part has no such node.
         """
-        nodes = [self.node(name) for name in names]
-        exprs = [self._around(node) for node in nodes]
-        found = self._call(f"at {' '.join(names)}", exprs, self.part.entries, entries, given)
+        return self._activations(names, {}, entries, given)
+
+    def chained(self, names: Sequence[str], entries: Sequence[torch.Tensor], given: Given) -> dict[str, torch.Tensor]:
+        """As `activations`, each computed from the others of them that it reads: a torch graph of these tensors."""
+        waiting: dict[str, Expr] = {name: self.node(name) for name in names}
+        found: dict[str, torch.Tensor] = {}
+        while waiting:
+            nodes = set(waiting.values())
+            ready = [name for name, node in waiting.items() if depending(node, nodes - {node}) <= {node}]
+            found |= self._activations(ready, found, entries, given)
+            waiting = {name: node for name, node in waiting.items() if name not in found}
+        return found
+
+    def _activations(
+        self,
+        names: Sequence[str],
+        known: Mapping[str, torch.Tensor],
+        entries: Sequence[torch.Tensor],
+        given: Given,
+    ) -> dict[str, torch.Tensor]:
+        """Values inside the part, of what its heads are given and of other values inside it."""
+        what = f"at {' '.join(names)} of {' '.join(known)}"
+        if what not in self._at:
+            self._at[what] = self._inside_of(names, list(known))
+        symbols, exprs = self._at[what]
+        tensors = [*(self.to_axes(value) for value in known.values()), *entries]
+        found = self._call(what, exprs, [*symbols, *self.part.entries], tensors, given)
         return {name: self.from_axes(value) for name, value in zip(names, found, strict=True)}
+
+    def _inside_of(self, names: Sequence[str], known: Sequence[str]) -> tuple[list[Symbol], list[Expr]]:
+        """Symbols for known nodes of the body, and other nodes for all heads, of these."""
+        nodes = {self.node(name): name for name in known}
+        inside = {node: Symbol.new_with_random_uuid(node.shape, f"at.{name}") for node, name in nodes.items()}
+        if self.part.heads is None:
+            return list(inside.values()), [replaced(self.node(name), inside) for name in names]
+        outside = {s: Symbol.new_with_random_uuid((*self.part.axes, *s.shape), s.name) for s in inside.values()}
+        return list(outside.values()), [self._around(replaced(self.node(name), inside), outside) for name in names]
 
     def write_with(
         self, values: Mapping[str, torch.Tensor], entries: Sequence[torch.Tensor], given: Given
@@ -116,12 +170,11 @@ class PartFunctions:
         heads = self.part.heads
         return opened(self.part.inner if heads is None else heads.call.body, lambda call: call.ndim == call.body.ndim)
 
-    def _around(self, node: Expr) -> Expr:
-        """A node of the body for all heads, on the part's entries."""
-        heads = self.part.heads
-        if heads is None:
-            return node
-        used = {symbol: arg for symbol, arg in heads.call.bindings.items() if symbol in node.free_symbols}
+    def _around(self, node: Expr, outside: Mapping[Symbol, Expr]) -> Expr:
+        """A node of the body for all heads, on the part's entries and what stands for other nodes."""
+        assert self.part.heads is not None
+        bindings = {**self.part.heads.call.bindings, **outside}
+        used = {symbol: arg for symbol, arg in bindings.items() if symbol in node.free_symbols}
         result: Expr = Module.from_bindings(node, used)
         return repeat_axes(result, self.part.axes) if result.ndim == node.ndim else result
 

@@ -114,8 +114,7 @@ class PatchedRun:
             mixed = _mix_at(self.keep[..., rows.start : rows.stop, : self._filled, :], difference)
         else:
             keep = self.keep[..., rows.start : rows.stop, : self._filled]
-            flat = torch.matmul(keep, difference.flatten(2))
-            mixed = flat.reshape(*flat.shape[:2], *difference.shape[2:])
+            mixed = _mix(keep, difference)
         return mixed.add_(base) if not mixed.requires_grad else mixed + base
 
     def _run_part(self, part: Part) -> None:
@@ -162,6 +161,21 @@ class PatchedRun:
         if part.rest is None or self.machine.functions(self.given)[part.name].rest_is_drawn:
             return None
         return self.machine.constants(self._base)[part.rest]
+
+
+def _mix(keep: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:
+    """Masks [..., readers, writers] of what was written [n, writers, *stream], for each reader [n, readers, *stream].
+
+    Without gradients what comes out lies in memory reader by reader, as heads multiply it by weights of their own.
+    """
+    flat = difference.flatten(2)
+    if keep.requires_grad or flat.requires_grad:
+        mixed = torch.matmul(keep, flat)
+    else:
+        n, readers = len(flat), keep.shape[-2]
+        mixed = flat.new_empty(readers, n, flat.shape[2]).transpose(0, 1)
+        torch.bmm(keep.expand(n, *keep.shape[-2:]), flat, out=mixed)
+    return mixed.reshape(*mixed.shape[:2], *difference.shape[2:])
 
 
 def _mix_at(keep: torch.Tensor, difference: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import torch
 
 from scrub.compiler import TorchFunction
+from scrub.discovery.derive.opening import lookups, opened_calls
 from scrub.discovery.derive.walks import outside_bodies, replaced
 from scrub.graph import DiscoveryError, Expr, GeneralFunction, Symbol
 from scrub.models import LoadedModel
@@ -134,14 +136,48 @@ def input_terms(model: LoadedModel) -> list[str]:
 class ExpressionSource:
     """Of an expression that reads tokens through one symbol.
 
+    Embeddings that are looked up in several tables are one tensor in `Given.embeds`, side by side. Where none are
+    looked up, what is given in place of tokens is the embeddings.
+
     Args:
         root: the expression.
         tokens: the symbol; of shape [seq], or with axes of size 1 in front.
+
+    Attributes:
+        root: the expression, its calls opened where they hide the residual stream, free in `symbols`.
+        symbols: of the embeddings, and of the tokens where these are read besides.
     """
 
     def __init__(self, root: Expr, tokens: Symbol) -> None:
         self.tokens = tokens
-        self._functions = _embedding_of(root, tokens)
+        opened = opened_calls(root, tokens)
+        found = lookups(opened, tokens)
+        self._tables = tuple(
+            Symbol.new_with_random_uuid(node.shape, _table_name(node) if len(found) > 1 else "embeds") for node in found
+        )
+        self._embed = TorchFunction(found, [tokens], batched=[tokens])
+        self.root = replaced(opened, dict(zip(found, self._tables, strict=True)))
+        is_read = tokens in self.root.free_symbols
+        self.symbols = (*self._tables, tokens) if is_read else self._tables
+        self._check(root)
+
+    def _check(self, root: Expr) -> None:
+        others = [symbol for symbol in self.root.free_symbols if symbol not in self.symbols]
+        if others:
+            raise DiscoveryError(
+                f"{root!r} reads {others[0]!r} besides its tokens",
+                nodes=others,
+                expected=f"no free symbols but {self.tokens.name!r}",
+                found=[symbol.name for symbol in others],
+                hint="bind the others: scrub.bind(expr, {symbol: Array(value)})",
+            )
+        if not self.symbols:
+            raise DiscoveryError(
+                f"{root!r} does not read {self.tokens!r}",
+                nodes=[root, self.tokens],
+                expected="an expression that reads its tokens",
+                hint="take the symbol from the model's inputs: exported.inputs['tokens']",
+            )
 
     def given(
         self, tokens: torch.Tensor, mask: torch.Tensor | None = None, *, embeds: torch.Tensor | None = None
@@ -155,21 +191,22 @@ class ExpressionSource:
                 found="padding",
                 hint="use prompts of one length",
             )
+        if tokens[0].numel() != math.prod(self.tokens.shape):
+            raise DiscoveryError(
+                f"this expression is for tokens of shape {list(self.tokens.shape)}",
+                nodes=[self.tokens],
+                expected=self.tokens.shape,
+                found=tuple(tokens.shape[1:]),
+                hint="export it again for prompts of this length",
+            )
         value = tokens.reshape(len(tokens), *self.tokens.shape)
         if embeds is None:
-            (embeds,) = self._functions.embed(value)
-        symbol = self._functions.symbols[0]
-        return Given({symbol: embeds}, frozenset({symbol}), len(tokens), embeds)
-
-    @property
-    def symbols(self) -> tuple[Symbol, ...]:
-        """What stands for the embedded tokens in `root`."""
-        return self._functions.symbols
-
-    @property
-    def root(self) -> Expr:
-        """The expression, free in the embedded tokens."""
-        return self._functions.root
+            embeds = torch.cat(self._embed(value), -1) if self._tables else value
+        widths = [int(symbol.shape[-1]) for symbol in self._tables]
+        tensors = dict(zip(self._tables, torch.split(embeds, widths, -1), strict=True)) if self._tables else {}
+        if self.tokens in self.symbols:
+            tensors[self.tokens] = value if self._tables else embeds
+        return Given(tensors, frozenset(self.symbols), len(tokens), embeds)
 
 
 @dataclass(frozen=True)
@@ -180,13 +217,6 @@ class _Functions:
     rest: TorchFunction
     symbols: tuple[Symbol, ...]
     batched: frozenset[Symbol]
-
-
-@dataclass(frozen=True)
-class _Embedding:
-    embed: TorchFunction
-    root: Expr
-    symbols: tuple[Symbol, ...]
 
 
 def _functions(args: list[Symbol], bindings: dict[Symbol, Expr]) -> _Functions:
@@ -204,18 +234,9 @@ def _functions(args: list[Symbol], bindings: dict[Symbol, Expr]) -> _Functions:
     )
 
 
-def _embedding_of(root: Expr, tokens: Symbol) -> _Embedding:
-    lookup = _lookup([root], tokens)
-    embeds = Symbol.new_with_random_uuid(lookup.shape, "embeds")
-    cut = replaced(root, {lookup: embeds})
-    if tokens in cut.free_symbols:
-        raise DiscoveryError(
-            f"{root!r} reads {tokens!r} in other ways than by looking up embeddings",
-            nodes=[root, tokens],
-            expected="tokens that are looked up once",
-            hint="bind what else reads them",
-        )
-    return _Embedding(TorchFunction([lookup], [tokens], batched=[tokens]), cut, (embeds,))
+def _table_name(lookup: Expr) -> str:
+    """Of one of several tables: what the module is called that looks it up."""
+    return (lookup.name or "input").removesuffix(".embedding")
 
 
 def _lookup(exprs: list[Expr], tokens: Symbol) -> Expr:

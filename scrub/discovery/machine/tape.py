@@ -124,7 +124,7 @@ def _record_part(machine: Machine, tape: Tape, part: Part, wanted: Sequence[str]
     inside: dict[str, torch.Tensor] = {}
     with torch.enable_grad():
         if wanted:
-            inside = functions.activations(wanted, leaves, given)
+            inside = functions.chained(wanted, leaves, given)
             writes, rest = functions.write_with(inside, leaves, given)
         else:
             writes, rest = functions.inner(leaves, given)
@@ -142,7 +142,6 @@ def backward(
     positions: torch.Tensor | None = None,
     *,
     seeds: Mapping[str, torch.Tensor] | None = None,
-    dropped: str | None = None,
     down_to: str | None = None,
     keep: bool = False,
 ) -> Iterator[PartGradients]:
@@ -150,11 +149,10 @@ def backward(
 
     Args:
         machine: the model.
-        tape: the run.
+        tape: the run. Through a part that it does not hold no gradient passes on.
         objective: of the logits at `positions`, [n, k, n_logits]; None for none, and nothing is yielded for the logits.
         positions: int64 [n, k]; all if None.
         seeds: name of a part -> a gradient with respect to what it adds to the stream, to start with.
-        dropped: a part through which no gradient passes on to what it reads.
         down_to: the last part to go to, its `writes` included; to the input if None.
         keep: whether the tape can be run backwards again.
 
@@ -176,7 +174,9 @@ def backward(
         if name not in tape.parts or name == down_to:
             yield PartGradients(part, {}, at)
             continue
-        reads, activations = _through(machine, tape, part, at, {} if name == dropped else of_states, keep=keep)
+        reads, activations = _through(machine, tape, part, at, of_states, keep=keep)
+        if not keep:
+            del tape.parts[name]  # what was kept for the way back is not needed any more
         yield PartGradients(part, reads, at, activations)
 
 
