@@ -44,11 +44,13 @@ class OfHeads:
         call: the call of one head for all, on the part's `entries`.
         output: stands for what the call gives, [*axes, *stream].
         written: what each writes and the rest, of `output`.
+        total: what they add to the stream together, of `output`.
     """
 
     call: Module
     output: Symbol
     written: Lifted
+    total: Expr
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Part:
         """The number of its layer, if its name has one."""
         found = _LAYER.search(self.name)
         return int(found.group(1)) if found else None
+
+    def entries_of(self, label: str) -> list[int]:
+        """The numbers of those of its entries that are read through the ports of a label."""
+        own = {port.symbol for port in self.ports if port.label == label}
+        return [i for i, expr in enumerate(self.entered) if not own.isdisjoint(expr.free_symbols)]
 
     @property
     def free(self) -> tuple[Symbol, ...]:
@@ -200,7 +207,7 @@ def _of_heads(term: Expr, name: str, heads: Heads, symbols: Mapping[Expr, Symbol
         entries=tuple(entries.values()),
         inner=inner,
         inner_rest=inner_rest,
-        heads=OfHeads(on_entries.cast(Module), output, lifted),
+        heads=OfHeads(on_entries.cast(Module), output, lifted, replaced(heads.whole, {call: output})),
     )
 
 

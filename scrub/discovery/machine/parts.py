@@ -79,15 +79,23 @@ class PartFunctions:
         """As `write`, of what its heads are given."""
         return self._written("inner", self.part.inner, self.part.inner_rest, self.part.entries, entries, given)
 
-    def entered_by_all(self, states: Sequence[torch.Tensor], given: Given) -> list[torch.Tensor]:
-        """What all heads are given, read once from the states, as one view for each head: [n, *axes, ...]."""
+    def inner_total(self, entries: Sequence[torch.Tensor], given: Given) -> torch.Tensor:
+        """All that it adds to the stream, [n, *stream], of what its heads are given; heads are summed as they write."""
+        heads = self.part.heads
+        expr = self.part.inner if heads is None else bind(heads.total, {heads.output: heads.call})
+        return self._call("inner total", [expr], self.part.entries, entries, given)[0]
+
+    def read_once(self, states: Sequence[torch.Tensor], given: Given) -> list[torch.Tensor]:
+        """What all heads are given, read once from the states: [n, ...] each, the same for every head."""
         symbols = list(self.part.symbols.values())
-        exprs = [self._shared(expr) for expr in self.part.entered]
-        found = self._call("shared", exprs, symbols, states, given)
+        return self._call("shared", [self._shared(expr) for expr in self.part.entered], symbols, states, given)
+
+    def entered_by_all(self, states: Sequence[torch.Tensor], given: Given) -> list[torch.Tensor]:
+        """The same as one view for each head: [n, *axes, ...]."""
         n_axes = len(self.part.axes)
         return [
             value[(slice(None), *[None] * n_axes)].expand(len(value), *self.part.axes, *value.shape[1:])
-            for value in found
+            for value in self.read_once(states, given)
         ]
 
     def activations(

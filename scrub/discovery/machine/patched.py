@@ -120,17 +120,37 @@ class PatchedRun:
     def _run_part(self, part: Part) -> None:
         machine, given = self.machine, self.given
         functions = machine.functions(given)[part.name]
+        columns = machine.anatomy.columns[part.name]
+        if self._is_unread(columns) and not functions.rest_is_drawn:
+            self._skip(columns)
+            return
         if part.states:
             ports = [self.read(part, port) for port in part.ports]
             writes, rest = functions.inner(functions.enter(ports, given), given)
         else:
             writes, rest = functions.write([], given)
-        columns = machine.anatomy.columns[part.name]
         if functions.rest_is_drawn and rest is not None:
             self._rests[part.name] = rest
         if self.frozen is not None:
             writes = self.frozen[:, columns.start : columns.stop]
         self._fill(columns, writes)
+
+    def _is_unread(self, columns: range) -> bool:
+        """Whether all edges from some writers are patched, so that nothing reads what they write in this run."""
+        if self._difference is None or self._difference.requires_grad or self.keep.requires_grad:
+            return False
+        keep = (
+            self.keep[..., columns.start : columns.stop, :]
+            if self.per_position
+            else self.keep[..., columns.start : columns.stop]
+        )
+        return not bool(keep.any())
+
+    def _skip(self, columns: range) -> None:
+        """Go on without some writers: patched edges carry what replaces them."""
+        assert self._difference is not None
+        self._difference[:, columns.start : columns.stop] = 0
+        self._filled = columns.stop
 
     def _fill(self, columns: range, writes: torch.Tensor) -> None:
         """Add what writers wrote, less what replaces it."""

@@ -101,13 +101,28 @@ def record(
         if replaced is not None and name in replaced:
             tape.run.totals[name] = replaced[name]
             continue
-        wanted = () if activations is None else activations.get(name, ())
-        writes = _record_part(machine, tape, machine.parts[name], wanted)
+        part, wanted = machine.parts[name], () if activations is None else activations.get(name, ())
+        if not keep_writes and part.states and not wanted:
+            _record_total(machine, tape, part)
+            continue
+        writes = _record_part(machine, tape, part, wanted)
         if callable(keep_writes):
             keep_writes(name, writes)
         elif keep_writes:
             tape.run.writes[name] = writes
     return tape
+
+
+def _record_total(machine: Machine, tape: Tape, part: Part) -> None:
+    """Run a part with gradients on, from what its heads are given, without what each of them writes."""
+    given = tape.run.given
+    functions = machine.functions(given)[part.name]
+    states = machine.read(part, tape.run)
+    leaves = [entry.detach().requires_grad_() for entry in functions.entered_by_all(states, given)]
+    with torch.enable_grad():
+        total = functions.inner_total(leaves, given)
+    tape.run.totals[part.name] = total.detach()
+    tape.parts[part.name] = _Recorded(leaves, states, total, {})
 
 
 def _record_part(machine: Machine, tape: Tape, part: Part, wanted: Sequence[str]) -> torch.Tensor:
@@ -257,22 +272,31 @@ def _through(
 
 
 def _at_ports(machine: Machine, tape: Tape, part: Part, of_leaves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Gradients with respect to what each reader reads, of those with respect to what the heads are given."""
-    functions = machine.functions(tape.run.given)[part.name]
+    """Gradients with respect to what each reader reads, of those with respect to what the heads are given.
+
+    What lies between, a norm, is computed once: all heads read the same stream. Running it backwards is linear in the
+    gradient, so the heads' gradients go through it as one batch.
+    """
     if not part.axes:
         return [gradient[:, None] for gradient in of_leaves]
-    states = dict(zip(part.states, tape.parts[part.name].states, strict=True))
-    ports = [_for_each_head(states[port.state], part).requires_grad_() for port in part.ports]
+    functions = machine.functions(tape.run.given)[part.name]
+    leaves = [state.detach().requires_grad_() for state in tape.parts[part.name].states]
     with torch.enable_grad():
-        entered = functions.enter(ports, tape.run.given)
-    return list(torch.autograd.grad(entered, ports, of_leaves, allow_unused=True, materialize_grads=True))
-
-
-def _for_each_head(state: torch.Tensor, part: Part) -> torch.Tensor:
-    n = 1
-    for size in part.axes:
-        n *= size
-    return state[:, None].expand(len(state), n, *state.shape[1:]).detach()
+        entries = functions.read_once(leaves, tape.run.given)
+    found: dict[tuple[str, Expr], torch.Tensor] = {}
+    for label in dict.fromkeys(port.label for port in part.ports):
+        numbers = part.entries_of(label)
+        gradients = torch.autograd.grad(
+            [entries[i] for i in numbers],
+            leaves,
+            [functions.from_axes(of_leaves[i]).transpose(0, 1) for i in numbers],
+            retain_graph=True,
+            is_grads_batched=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        found |= {(label, state): own.transpose(0, 1) for state, own in zip(part.states, gradients, strict=True)}
+    return [found[port.label, port.state] for port in part.ports]
 
 
 def _add(totals: dict[K, torch.Tensor], key: K, value: torch.Tensor) -> None:
