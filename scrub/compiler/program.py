@@ -288,7 +288,9 @@ def _of_known_sizes(expr: Expr, inputs: dict[Expr, Value]) -> Expr:
     return substitute_all_modules(bound)
 
 
-def lower_for(exprs: Sequence[Expr], keys: Inputs, kinds: Sequence[Kind]) -> tuple[list[Value], list[Value], list[Value]]:
+def lower_for(
+    exprs: Sequence[Expr], keys: Inputs, kinds: Sequence[Kind]
+) -> tuple[list[Value], list[Value], list[Value]]:
     """The values of inputs of these kinds; of the expressions, as they are lowered; and after all passes."""
     graph = Graph(assumed_draws=_MOST_ASSUMED_DRAWS)
     inputs: dict[Expr, Value] = {

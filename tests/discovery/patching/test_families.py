@@ -14,7 +14,6 @@ from tests.discovery.patching.reference import a_task, difference
 from tests.models.families import tiny
 from tests.models.families.tiny import build
 
-
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}  # tables of angles are of single precision in Hugging Face's models
 
 
