@@ -114,15 +114,19 @@ def circuit_hypothesis(
 
 @dataclass(frozen=True)
 class CounterfactualSampler(CondSampler):
-    """The counterfactual of the reference: the row of the same number, in the dataset that is drawn from."""
+    """The counterfactual of a reference: the row of the same number, in the dataset that is drawn from.
+
+    A row of that dataset is its own.
+    """
 
     def draw(self, given: torch.Tensor, source: Source, stream: Stream) -> torch.Tensor:
         """Rows of the dataset, for references given."""
-        return given - source.reference_rows.start
+        first, last = source.reference_rows.start, source.reference_rows.stop
+        return torch.where((given >= first) & (given < last), given - first, given)
 
     def probabilities(self, given: torch.Tensor, source: Source) -> torch.Tensor:
         """1 for that row."""
-        rows = given - source.reference_rows.start
+        rows = self.draw(given, source, Stream(0, "", 0, len(given)))
         return torch.nn.functional.one_hot(rows, source.data.num_rows).to(torch.float64)
 
 
