@@ -76,7 +76,7 @@ def discover(
         result = run_discovery(n=prompts, seed=seed, progress=status.update)
     methods = Table(title="Methods: area under faithfulness (CPR) and its distance from 1 (CMD), 95% intervals")
     for name in METHOD_HEADER:
-        methods.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+        methods.add_column(name, justify="left" if name == "method" else "right", no_wrap=name == "method")
     for row in method_rows(result):
         methods.add_row(*row)
     console.print(methods)

@@ -8,7 +8,7 @@ from scrub.demo.discovery import CHOSEN_BY, WANTED, DiscoveryResult
 from scrub.discovery.statistics import Faithfulness, bootstrap, mean
 from scrub.view import Interval, interval_plot, page, table
 
-HEADER = ("method", "seconds", "correlation with exact", "CPR", "CMD")
+HEADER = ("method", "seconds", "correlation with exact effects", "CPR", "CMD")
 
 
 def method_rows(result: DiscoveryResult) -> list[tuple[str, ...]]:
