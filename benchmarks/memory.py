@@ -8,6 +8,7 @@ is the release of tensors that were there before.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ def peak_bytes(run: Callable[[], object], *, device: str | torch.device = "cpu")
     """
     if torch.device(device).type != "cpu":
         return _peak_of_device(run, torch.device(device))
+    gc.collect()  # what is garbage already is not released during the call
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         result = run()
     del result
