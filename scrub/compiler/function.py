@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
@@ -11,12 +10,11 @@ from torch import fx
 from scrub.compiler.bindings import Inputs
 from scrub.compiler.compiled import Kind
 from scrub.compiler.emit import emit
-from scrub.compiler.program import lower_for, without_cycle_collection
+from scrub.compiler.passes import ALL_PASSES, run_passes
+from scrub.compiler.program import MOST_ASSUMED_DRAWS, lower_for, without_cycle_collection
 from scrub.compiler.ranges import Ranges
+from scrub.compiler.values import Graph
 from scrub.graph import ConstructionError, Expr, Symbol
-
-if TYPE_CHECKING:
-    from scrub.compiler.values import Value
 
 
 class TorchFunction:
@@ -80,6 +78,6 @@ class TorchFunction:
         return module(*given)
 
     def _compiled(self, kinds: Sequence[Kind]) -> tuple[fx.GraphModule, Ranges]:
-        inputs, lowered, outputs = lower_for(self.exprs, self.inputs, kinds)
-        given: list[Value] = list(inputs)
-        return emit(outputs, given), Ranges(given, lowered)
+        graph = Graph(assumed_draws=MOST_ASSUMED_DRAWS)
+        inputs, lowered = lower_for(graph, self.exprs, self.inputs, kinds)
+        return emit(run_passes(graph, lowered, ALL_PASSES), inputs), Ranges(inputs, lowered)

@@ -36,7 +36,7 @@ from scrub.graph.rules import uuid_from_name
 from scrub.rewrite import bind, substitute_all_modules
 from scrub.rewrite.path_matcher import IterativeMatcherIn
 
-_MOST_ASSUMED_DRAWS = 64
+MOST_ASSUMED_DRAWS = 64
 
 
 def compile(  # noqa: A001 - the field's word; rc.compile reads as torch.compile does
@@ -212,15 +212,9 @@ class Program:
         given = self.inputs.checked(bindings)
         return self._compiled_for(given).plan(self.inputs.num_draws(given))
 
-    def _inputs(self, graph: Graph, kinds: Sequence[Kind]) -> dict[Expr, Value]:
-        return {
-            key: graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
-            for key, kind in zip(self.inputs.keys, kinds, strict=True)
-        }
-
     def _differentiate(self, of: int, kinds: Sequence[Kind], n: int) -> Differentiated:
-        graph = Graph(assumed_draws=min(max(n, 1), _MOST_ASSUMED_DRAWS))
-        inputs = self._inputs(graph, kinds)
+        graph = Graph(assumed_draws=min(max(n, 1), MOST_ASSUMED_DRAWS))
+        inputs = _input_values(graph, self.inputs, kinds)
         exprs = [_of_known_sizes(expr, inputs) for expr in self._targets.exprs]
         nodes = list(self._targets.nodes.values())
         if any(known is not expr for known, expr in zip(exprs, self._targets.exprs, strict=True)):
@@ -236,11 +230,8 @@ class Program:
         return compiled
 
     def _compile_with(self, kinds: Sequence[Kind], n: int, passes: Collection[str]) -> Compiled:
-        graph = Graph(assumed_draws=min(max(n, 1), _MOST_ASSUMED_DRAWS))
-        inputs = self._inputs(graph, kinds)
-        exprs = [_of_known_sizes(expr, inputs) for expr in self.exprs]
-        lowering = Lowering(graph, inputs)
-        lowered = [lowering.run(expr) for expr in exprs]
+        graph = Graph(assumed_draws=min(max(n, 1), MOST_ASSUMED_DRAWS))
+        inputs, lowered = lower_for(graph, self.exprs, self.inputs, kinds)
         lent = {v.op.tensor.untyped_storage().data_ptr() for v in values_below(lowered) if isinstance(v.op, Constant)}
         counts: list[tuple[str, int, int]] = []
 
@@ -249,14 +240,14 @@ class Program:
 
         outputs = run_passes(graph, lowered, passes, report)
         return Compiled(
-            list(inputs.values())[: len(kinds)],
+            inputs,
             outputs,
             is_ordered="order" in passes,
             draws=graph.assumed_draws,
             max_memory=self.max_memory,
             passes=counts,
             lent=frozenset(lent),
-            ranges=Ranges(list(inputs.values())[: len(kinds)], lowered),
+            ranges=Ranges(inputs, lowered),
             backend=self.backend,
         )
 
@@ -289,15 +280,18 @@ def _of_known_sizes(expr: Expr, inputs: dict[Expr, Value]) -> Expr:
 
 
 def lower_for(
-    exprs: Sequence[Expr], keys: Inputs, kinds: Sequence[Kind]
-) -> tuple[list[Value], list[Value], list[Value]]:
-    """The values of inputs of these kinds; of the expressions, as they are lowered; and after all passes."""
-    graph = Graph(assumed_draws=_MOST_ASSUMED_DRAWS)
-    inputs: dict[Expr, Value] = {
-        key: graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
-        for key, kind in zip(keys.keys, kinds, strict=True)
-    }
+    graph: Graph, exprs: Sequence[Expr], keys: Inputs, kinds: Sequence[Kind]
+) -> tuple[list[Value], list[Value]]:
+    """The values of inputs of these kinds, in their order, and of the expressions, before any pass."""
+    inputs = _input_values(graph, keys, kinds)
     sized = [_of_known_sizes(expr, inputs) for expr in exprs]
     lowering = Lowering(graph, inputs)
     lowered = [lowering.run(expr) for expr in sized]
-    return list(inputs.values())[: len(kinds)], lowered, run_passes(graph, lowered, ALL_PASSES)
+    return list(inputs.values())[: len(kinds)], lowered
+
+
+def _input_values(graph: Graph, keys: Inputs, kinds: Sequence[Kind]) -> dict[Expr, Value]:
+    return {
+        key: graph.value(Input(key.digest, kind.shape, kind.dtype, kind.device, kind.is_drawn))
+        for key, kind in zip(keys.keys, kinds, strict=True)
+    }

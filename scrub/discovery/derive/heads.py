@@ -58,7 +58,7 @@ def _summed_call(node: Expr) -> Module | None:
     if not isinstance(node, Einsum) or len(node.children) != 1:
         return None
     call = node.children[0]
-    if not isinstance(call, Module) or call.ndim - call.body.ndim != call.ndim - node.ndim or call.ndim == node.ndim:
+    if not isinstance(call, Module) or call.body.ndim != node.ndim or call.ndim == node.ndim:
         return None
     letters = node.in_axes[0]
     n_axes = call.ndim - node.ndim

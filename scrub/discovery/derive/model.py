@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,10 +52,14 @@ class Anatomy:
                 start += n_heads(part)
         return found
 
+    @cached_property
+    def by_term(self) -> dict[Expr, str]:
+        """Term -> name of the part that writes it."""
+        return {part.term: part.name for part in self.parts[:-1]}
+
     def writers_of(self, state: Expr) -> list[str]:
         """The parts whose terms a state adds up."""
-        by_term = {part.term: part.name for part in self.parts[:-1]}
-        return [by_term[term] for term in self.stream.states[state] if term in by_term]
+        return [self.by_term[term] for term in self.stream.states[state] if term in self.by_term]
 
     @cached_property
     def graph(self) -> ComponentGraph:
@@ -85,10 +90,7 @@ class Anatomy:
 
 def n_heads(part: Part) -> int:
     """How many components a part is."""
-    count = 1
-    for size in part.axes:
-        count *= size
-    return count
+    return math.prod(part.axes)
 
 
 def component_names(part: Part) -> list[str]:

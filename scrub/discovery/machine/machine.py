@@ -99,7 +99,7 @@ class Machine:
     @cached_property
     def plans(self) -> dict[Expr, StatePlan]:
         """How each state is added up, those first that need no other."""
-        by_term = {part.term: part.name for part in self.anatomy.parts[:-1]}
+        by_term = self.anatomy.by_term
         position = {name: i for i, name in enumerate(self.order)}
         terms_of = self.anatomy.stream.states
         last = {

@@ -38,8 +38,11 @@ class PartFunctions:
 
     def total(self, states: Sequence[torch.Tensor], given: Given) -> torch.Tensor:
         """All that it adds to the stream, [n, *stream]; for the logits, these."""
-        expr = replaced(self.part.term, self.part.symbols)
-        return self._call("total", [expr], list(self.part.symbols.values()), states, given)[0]
+        return self._call("total", [self._total], list(self.part.symbols.values()), states, given)[0]
+
+    @cached_property
+    def _total(self) -> Expr:
+        return replaced(self.part.term, self.part.symbols)
 
     def write(self, states: Sequence[torch.Tensor], given: Given) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What each of its writers writes, [n, heads, *stream], and what it adds besides, [n, *stream] or [*stream].
@@ -81,9 +84,12 @@ class PartFunctions:
 
     def inner_total(self, entries: Sequence[torch.Tensor], given: Given) -> torch.Tensor:
         """All that it adds to the stream, [n, *stream], of what its heads are given; heads are summed as they write."""
+        return self._call("inner total", [self._inner_total], self.part.entries, entries, given)[0]
+
+    @cached_property
+    def _inner_total(self) -> Expr:
         heads = self.part.heads
-        expr = self.part.inner if heads is None else bind(heads.total, {heads.output: heads.call})
-        return self._call("inner total", [expr], self.part.entries, entries, given)[0]
+        return self.part.inner if heads is None else bind(heads.total, {heads.output: heads.call})
 
     def read_once(self, states: Sequence[torch.Tensor], given: Given) -> list[torch.Tensor]:
         """What all heads are given, read once from the states: [n, ...] each, the same for every head."""
